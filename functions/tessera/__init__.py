@@ -1,0 +1,1 @@
+"""What the functions share: the domain, the use cases, the storage and the gateway."""

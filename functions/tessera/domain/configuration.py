@@ -1,0 +1,120 @@
+"""What reads and writes need to know of a sandbox: immutable, versioned, cached for ever (design: Configuration)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Self
+
+from tessera.domain.errors import InvalidRequestError
+from tessera.domain.identity import FIRST_CUSTOM_NAMESPACE_ID, STANDARD_NAMESPACES, Namespace
+from tessera.domain.merge_policy import MergePolicy
+from tessera.domain.place import Place
+
+
+class DatasetKind(StrEnum):
+    """What the rows of a dataset are."""
+
+    RECORD = "record"
+    EVENT = "event"
+    UNION = "union"
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSettings:
+    """What the profile store needs to know of a dataset.
+
+    ``cutoff`` is the place of the dataset's last delete: nothing at or below it is read any more.
+    """
+
+    id: str
+    kind: DatasetKind
+    profile_enabled: bool = False
+    identity_enabled: bool = False
+    upsert: bool = False
+    cutoff: Place | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """One version of a sandbox's configuration. Changing it makes the next version."""
+
+    version: int
+    sandbox_id: str
+    sandbox_name: str
+    sandbox_type: str
+    datasets: Mapping[str, DatasetSettings] = field(default_factory=dict)
+    policies: Mapping[str, MergePolicy] = field(default_factory=dict)
+    custom_namespaces: Mapping[str, Namespace] = field(default_factory=dict)
+
+    def namespace(self, code: str) -> Namespace | None:
+        """Find a namespace by its code in any case."""
+        lower = code.lower()
+        return _STANDARD_BY_CODE.get(lower) or self.custom_namespaces.get(lower)
+
+    def default_policy(self, schema_class: str) -> MergePolicy | None:
+        """Return the default merge policy of a schema class, if there is one."""
+        return next(
+            (policy for policy in self.policies.values() if policy.default and policy.schema_class == schema_class),
+            None,
+        )
+
+    def with_dataset(self, dataset: DatasetSettings) -> Self:
+        """Return this configuration with a dataset added or replaced."""
+        return replace(self, datasets={**self.datasets, dataset.id: dataset})
+
+    def without_dataset(self, dataset_id: str) -> Self:
+        """Return this configuration without a dataset: reads pass over everything it brought."""
+        return replace(self, datasets={key: value for key, value in self.datasets.items() if key != dataset_id})
+
+    def with_policy(self, policy: MergePolicy) -> Self:
+        """Return this configuration with a merge policy added or replaced."""
+        return replace(self, policies={**self.policies, policy.id: policy})
+
+    def with_namespaces(self, codes: list[str]) -> Self:
+        """Return this configuration with custom namespaces added for the codes it does not know yet.
+
+        Raises InvalidRequestError when a sandbox would have more than ``MAX_CUSTOM_NAMESPACES``.
+        """
+        custom = dict(self.custom_namespaces)
+        for code in sorted(codes):
+            if self.namespace(code) is None and code.lower() not in custom:
+                custom[code.lower()] = Namespace(code, FIRST_CUSTOM_NAMESPACE_ID + len(custom), "CROSS_DEVICE")
+        if len(custom) > MAX_CUSTOM_NAMESPACES:
+            raise InvalidRequestError(
+                f"a sandbox can have at most {MAX_CUSTOM_NAMESPACES} custom identity namespaces, not {len(custom)}"
+            )
+        return self if len(custom) == len(self.custom_namespaces) else replace(self, custom_namespaces=custom)
+
+
+MAX_CUSTOM_NAMESPACES = 500
+_STANDARD_BY_CODE = {namespace.code.lower(): namespace for namespace in STANDARD_NAMESPACES}
+
+
+def to_document(configuration: Configuration) -> dict[str, Any]:
+    """Write a configuration as the JSON document that is stored."""
+    return {
+        "version": configuration.version,
+        "sandbox": [configuration.sandbox_id, configuration.sandbox_name, configuration.sandbox_type],
+        "datasets": [
+            [item.id, item.kind.value, item.profile_enabled, item.identity_enabled, item.upsert, item.cutoff]
+            for item in configuration.datasets.values()
+        ],
+        "policies": [policy.to_document() for policy in configuration.policies.values()],
+        "namespaces": [[item.code, item.id, item.type] for item in configuration.custom_namespaces.values()],
+    }
+
+
+def from_document(document: Mapping[str, Any]) -> Configuration:
+    """Read a configuration from its stored document."""
+    sandbox_id, sandbox_name, sandbox_type = document["sandbox"]
+    return Configuration(
+        version=document["version"],
+        sandbox_id=sandbox_id,
+        sandbox_name=sandbox_name,
+        sandbox_type=sandbox_type,
+        datasets={item[0]: DatasetSettings(item[0], DatasetKind(item[1]), *item[2:]) for item in document["datasets"]},
+        policies={item["id"]: MergePolicy.from_document(item) for item in document["policies"]},
+        custom_namespaces={item[0].lower(): Namespace(*item) for item in document["namespaces"]},
+    )

@@ -1,0 +1,58 @@
+"""AWS clients, made once per process and shared by its threads."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_s3 import S3Client
+    from types_boto3_stepfunctions import SFNClient
+
+CONNECTIONS = 64
+
+_CONFIG = Config(
+    max_pool_connections=CONNECTIONS,
+    retries={"mode": "standard", "max_attempts": 6},
+    connect_timeout=3,
+    read_timeout=20,
+    tcp_keepalive=True,
+)
+
+
+@cache
+def dynamodb() -> DynamoDBClient:
+    """Return the process's DynamoDB client."""
+    return boto3.client("dynamodb", config=_CONFIG)
+
+
+@cache
+def s3() -> S3Client:
+    """Return the process's S3 client."""
+    return boto3.client("s3", config=_CONFIG)
+
+
+@cache
+def stepfunctions() -> SFNClient:
+    """Return the process's Step Functions client."""
+    return boto3.client("stepfunctions", config=_CONFIG)
+
+
+def profile_table() -> str:
+    """Name of the profile table, given to every function that uses it."""
+    return os.environ["PROFILE_TABLE"]
+
+
+def registry_table() -> str:
+    """Name of the registry table."""
+    return os.environ["REGISTRY_TABLE"]
+
+
+def lake_bucket() -> str:
+    """Name of the data lake's bucket."""
+    return os.environ["LAKE_BUCKET"]

@@ -1,0 +1,146 @@
+"""The registry table: what a company configures. Small documents, each under a partition and a sort key.
+
+| partition | sort | holds |
+|---|---|---|
+| ``org#<organisation>`` | ``org`` | its sandboxes |
+| ``client#<client id>`` | ``client`` | the organisations it may act for and its permissions |
+| ``<tenant>#pointer#<replica>`` | ``pointer`` | the current version of the sandbox's configuration |
+| ``<tenant>#configuration`` | version, ten digits | one version of it, never changed |
+| ``<tenant>#dataset`` | dataset id | a dataset as the catalogue shows it |
+| ``<tenant>#batch`` | batch id | a batch and its status |
+
+Every item holds ``v``, the version of its format, and ``b``, its body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from tessera.storage.codec import FORMAT_VERSION, pack, unpack
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+
+
+class LostRaceError(Exception):
+    """Somebody else changed what this write was conditional on: read again and decide anew."""
+
+
+def lost_race(error: ClientError) -> bool:
+    """Tell whether a write failed because its condition no longer held."""
+    code = error.response["Error"]["Code"]
+    if code == "ConditionalCheckFailedException":
+        return True
+    if code != "TransactionCanceledException":
+        return code == "TransactionConflictException"
+    reasons = error.response.get("CancellationReasons", [])
+    return any(reason.get("Code") in {"ConditionalCheckFailed", "TransactionConflict"} for reason in reasons)
+
+
+class Registry:
+    """Reads and writes documents of the registry table, always strongly consistent."""
+
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
+        self._client = client
+        self.table = table
+
+    def get(self, partition: str, sort: str) -> dict[str, Any] | None:
+        """Read one document, or ``None``."""
+        answer = self._client.get_item(
+            TableName=self.table, Key={"pk": {"S": partition}, "sk": {"S": sort}}, ConsistentRead=True
+        )
+        item = answer.get("Item")
+        return None if item is None else unpack(item["b"]["B"])
+
+    def each(
+        self, partition: str, *, newest_first: bool = False, after: str | None = None
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Walk a partition in order of its sort keys, starting behind ``after``."""
+        parameters: dict[str, Any] = {
+            "TableName": self.table,
+            "KeyConditionExpression": "pk = :pk",
+            "ExpressionAttributeValues": {":pk": {"S": partition}},
+            "ConsistentRead": True,
+            "ScanIndexForward": not newest_first,
+        }
+        if after is not None:
+            parameters["ExclusiveStartKey"] = {"pk": {"S": partition}, "sk": {"S": after}}
+        for page in self._client.get_paginator("query").paginate(**parameters):
+            for item in page["Items"]:
+                yield item["sk"]["S"], unpack(item["b"]["B"])
+
+    def put(self, partition: str, sort: str, document: Mapping[str, Any], *, only_new: bool = False) -> None:
+        """Write one document.
+
+        Raises LostRaceError with ``only_new`` when it exists already.
+        """
+        self.write([self.putting(partition, sort, document, only_new=only_new)])
+
+    def change(
+        self, partition: str, sort: str, mutate: Callable[[dict[str, Any]], dict[str, Any]]
+    ) -> dict[str, Any] | None:
+        """Apply ``mutate`` to a document, atomically however many writers there are; ``None`` if it is not there.
+
+        ``mutate`` may run several times and must have no effect but its answer; what it raises is passed on.
+        """
+        key = {"pk": {"S": partition}, "sk": {"S": sort}}
+        while True:
+            item = self._client.get_item(TableName=self.table, Key=key, ConsistentRead=True).get("Item")
+            if item is None:
+                return None
+            changed = mutate(unpack(item["b"]["B"]))
+            try:
+                self._client.put_item(
+                    TableName=self.table,
+                    Item={**key, "v": {"N": str(FORMAT_VERSION)}, "b": {"B": pack(changed)}},
+                    ConditionExpression="b = :before",
+                    ExpressionAttributeValues={":before": item["b"]},
+                )
+            except ClientError as error:
+                if not lost_race(error):
+                    raise
+            else:
+                return changed
+
+    def putting(
+        self, partition: str, sort: str, document: Mapping[str, Any], *, only_new: bool = False
+    ) -> TransactWriteItemTypeDef:
+        """Describe the writing of a document, to be part of a transaction."""
+        put: Any = {
+            "TableName": self.table,
+            "Item": {
+                "pk": {"S": partition},
+                "sk": {"S": sort},
+                "v": {"N": str(FORMAT_VERSION)},
+                "b": {"B": pack(document)},
+            },
+        }
+        if only_new:
+            put["ConditionExpression"] = "attribute_not_exists(pk)"
+        return {"Put": put}
+
+    def deleting(self, partition: str, sort: str) -> TransactWriteItemTypeDef:
+        """Describe the deletion of a document that must exist, to be part of a transaction."""
+        return {
+            "Delete": {
+                "TableName": self.table,
+                "Key": {"pk": {"S": partition}, "sk": {"S": sort}},
+                "ConditionExpression": "attribute_exists(pk)",
+            }
+        }
+
+    def write(self, writes: Sequence[TransactWriteItemTypeDef]) -> None:
+        """Do all writes or none.
+
+        Raises LostRaceError when a condition did not hold or another writer was at the same items.
+        """
+        try:
+            self._client.transact_write_items(TransactItems=writes)
+        except ClientError as error:
+            if lost_race(error):
+                raise LostRaceError from error
+            raise

@@ -69,11 +69,7 @@ class ServiceFunction(Construct):
                 **environment,
             },
         )
-        acknowledge(
-            self.role,
-            "X-Ray's calls name no resource; the lake's prefixes and the log's streams are many objects by nature.",
-            "IAM5",
-        )
+        acknowledge(self.role, "X-Ray's calls name no resource.", "IAM5[Resource::*]")
 
     def allow(
         self, actions: Sequence[str], resources: Sequence[str], conditions: Mapping[str, object] | None = None

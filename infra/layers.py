@@ -11,7 +11,9 @@ import hashlib
 import platform
 import subprocess
 import sys
+from compileall import compile_dir
 from pathlib import Path
+from py_compile import PycInvalidationMode
 from shutil import rmtree
 from typing import Any
 
@@ -58,6 +60,10 @@ def bundle_layer(lock: Path, target: Path, *, local: bool) -> int:
         rmtree(packages / name, ignore_errors=True)
     for cache in list(packages.rglob("__pycache__")):
         rmtree(cache)
+    if local:
+        # Unpacking gives every file a new time: only bytecode that does not look at it is of use. For AWS it would
+        # have to come from the interpreter that runs there.
+        compile_dir(packages, quiet=2, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
     return sum(path.stat().st_size for path in packages.rglob("*") if path.is_file())
 
 

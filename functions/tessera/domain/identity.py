@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NewType
 
 from tessera.domain.tenant import Tenant, digest, url_safe
@@ -82,8 +83,13 @@ class Identity:
 
     def xid(self, tenant: Tenant) -> Xid:
         """Return the identity's opaque key: a check byte and a 160-bit hash, so no personal data is in keys."""
-        hashed = digest(20, b"tessera.xid", tenant.org_id, tenant.sandbox, self.namespace, self.value)
-        return Xid(url_safe(_check_byte(hashed) + hashed))
+        return _xid(tenant, self)
+
+
+@lru_cache(maxsize=8192)
+def _xid(tenant: Tenant, identity: Identity) -> Xid:
+    hashed = digest(20, b"tessera.xid", tenant.org_id, tenant.sandbox, identity.namespace, identity.value)
+    return Xid(url_safe(_check_byte(hashed) + hashed))
 
 
 def _check_byte(hashed: bytes) -> bytes:

@@ -1,0 +1,1 @@
+"""One module, one Lambda function, one endpoint: parse, call a service, answer."""

@@ -1,0 +1,143 @@
+"""The tasks of the ingest machine: plan, validate, decide, apply, finish, fail.
+
+``plan``, ``decide``, ``finish`` and ``fail`` take ``{"org_id", "sandbox", "batch_id"}``; ``validate`` and ``apply``
+take ``{"batch": {those}, "chunk": {an item of the manifest}}``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from tessera.domain.tenant import Tenant
+from tessera.services.ingestion.applying import Applier
+from tessera.services.ingestion.chunks import Chunk
+from tessera.services.ingestion.deciding import Decider
+from tessera.services.ingestion.planning import Planner
+from tessera.services.ingestion.validation import Validator
+from tessera.storage import aws
+from tessera.storage.batches import BatchStore
+from tessera.storage.configuration import ConfigurationStore
+from tessera.storage.lake import Lake
+from tessera.storage.registry import Registry
+
+Event = Mapping[str, Any]
+Answer = dict[str, Any]
+
+_MAX_REASON = 300
+
+_logger = Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME", "ingest"))
+
+
+@cache
+def _batches() -> BatchStore:
+    return BatchStore(Registry(aws.dynamodb(), aws.registry_table()))
+
+
+@cache
+def _configurations() -> ConfigurationStore:
+    return ConfigurationStore(aws.dynamodb(), aws.registry_table())
+
+
+@cache
+def _lake() -> Lake:
+    return Lake(aws.s3(), aws.lake_bucket())
+
+
+@cache
+def _applier() -> Applier:
+    # Here, so that the other tasks do not load what only this one needs.
+    from tessera.services.profile_writer import ProfileWriter  # noqa: PLC0415
+    from tessera.storage.profile_table import ProfileTable  # noqa: PLC0415
+
+    table = ProfileTable(aws.dynamodb(), aws.profile_table())
+    writer = ProfileWriter(_configurations(), table, ThreadPoolExecutor(aws.CONNECTIONS))
+    return Applier(_batches(), _lake(), writer)
+
+
+def _decider() -> Decider:
+    return Decider(_batches(), _configurations(), _lake())
+
+
+def _task(step: Callable[[Tenant, str, Event], Answer]) -> Callable[[Event, object], Answer]:
+    def handler(event: Event, context: object) -> Answer:
+        batch = event.get("batch", event)
+        tenant = Tenant(batch["org_id"], batch["sandbox"])
+        chunk = event.get("chunk", {}).get("chunk")
+        try:
+            answer = step(tenant, batch["batch_id"], event)
+        except Exception as error:
+            _logger.error("failed", batch=batch["batch_id"], chunk=chunk, error=type(error).__name__)
+            raise
+        _logger.info("done", batch=batch["batch_id"], chunk=chunk)
+        return answer
+
+    handler.__doc__ = step.__doc__
+    return handler
+
+
+@_task
+def plan(tenant: Tenant, batch_id: str, event: Event) -> Answer:
+    """Split the batch's files into chunks."""
+    lake = _lake()
+    chunks = Planner(_batches(), lake).plan(tenant, batch_id)
+    return {
+        "org_id": tenant.org_id,
+        "sandbox": tenant.sandbox,
+        "batch_id": batch_id,
+        "manifest_bucket": lake.bucket,
+        "manifest_key": lake.manifest_key(tenant, batch_id),
+        "chunks": chunks,
+    }
+
+
+@_task
+def validate(tenant: Tenant, batch_id: str, event: Event) -> Answer:
+    """Judge the rows of one chunk."""
+    Validator(_batches(), _configurations(), _lake()).validate(tenant, batch_id, Chunk.from_document(event["chunk"]))
+    return {}
+
+
+@_task
+def decide(tenant: Tenant, batch_id: str, event: Event) -> Answer:
+    """Accept or refuse the batch; ``verdict`` is ``apply`` or ``failed``."""
+    return {**event, "verdict": "apply" if _decider().decide(tenant, batch_id) else "failed"}
+
+
+@_task
+def apply(tenant: Tenant, batch_id: str, event: Event) -> Answer:
+    """Write the accepted rows of one chunk to the profile store."""
+    _applier().apply(tenant, batch_id, Chunk.from_document(event["chunk"]))
+    return {}
+
+
+@_task
+def finish(tenant: Tenant, batch_id: str, event: Event) -> Answer:
+    """Settle the batch."""
+    _decider().finish(tenant, batch_id)
+    return {}
+
+
+@_task
+def fail(tenant: Tenant, batch_id: str, event: Event) -> Answer:
+    """Note that the machine gave up; ``error`` is what Step Functions caught."""
+    _decider().fail(tenant, batch_id, _reason(event.get("error", {})))
+    return {}
+
+
+def _reason(error: Mapping[str, Any]) -> str:
+    """Say what failed in a line: the cause of a function's failure is JSON with a stack trace."""
+    name, cause = str(error.get("Error", "unknown")), str(error.get("Cause", ""))
+    try:
+        detail = json.loads(cause)
+    except ValueError:
+        detail = None
+    if isinstance(detail, dict) and "errorType" in detail:
+        name, cause = str(detail["errorType"]), str(detail.get("errorMessage", ""))
+    return f"{name}: {cause}"[:_MAX_REASON] if cause else name[:_MAX_REASON]

@@ -1,0 +1,187 @@
+"""A batch: files that are judged and accepted together, and the states it passes through.
+
+    loading -> loaded -> staging -> staged -> success
+       |          retrying -^ |        |
+       v                      v        v
+    aborted, failed         failed   stalled -> retrying
+
+``aborted``, ``failed`` and ``success`` are terminal: no late or repeated step leads out of them
+(contract: data-and-pql §4.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from enum import StrEnum
+from typing import Any, Self
+
+from tessera.domain.errors import InvalidRequestError
+
+
+class BatchStatus(StrEnum):
+    """Where a batch stands."""
+
+    LOADING = "loading"
+    LOADED = "loaded"
+    STAGING = "staging"
+    STAGED = "staged"
+    RETRYING = "retrying"
+    STALLED = "stalled"
+    SUCCESS = "success"
+    FAILED = "failed"
+    ABORTED = "aborted"
+
+
+TERMINAL = frozenset({BatchStatus.SUCCESS, BatchStatus.FAILED, BatchStatus.ABORTED})
+
+
+class FileFormat(StrEnum):
+    """How the files of a batch are written."""
+
+    JSON = "json"
+    PARQUET = "parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One batch. Times are milliseconds since 1970, 0 until they are known.
+
+    ``completed_ms`` is when COMPLETE was accepted: part of the place of every row, so it is given once and never
+    changes. ``judged`` says that the rows were accepted and may have begun to be applied. ``attempt`` counts the
+    executions that were asked for.
+    """
+
+    id: str
+    dataset_id: str
+    created_ms: int
+    created_by: str
+    format: FileFormat = FileFormat.PARQUET
+    multi_line: bool = False
+    diagnostics: bool = False
+    partial_percent: float | None = None
+    external_id: str = ""
+    tags: Mapping[str, list[str]] = field(default_factory=dict)
+    status: BatchStatus = BatchStatus.LOADING
+    updated_ms: int = 0
+    updated_by: str = ""
+    completed_ms: int = 0
+    started_ms: int = 0
+    finished_ms: int = 0
+    attempt: int = 0
+    judged: bool = False
+    errors: tuple[Mapping[str, Any], ...] = ()
+    metrics: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing can happen to this batch any more."""
+        return self.status in TERMINAL
+
+    def to_document(self) -> dict[str, Any]:
+        """Write the batch as the JSON document that is stored."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Read a batch from its stored document."""
+        known = {item.name for item in fields(cls)}
+        values = {key: value for key, value in document.items() if key in known}
+        values["status"] = BatchStatus(values["status"])
+        values["format"] = FileFormat(values["format"])
+        values["errors"] = tuple(values["errors"])
+        return cls(**values)
+
+    def completed(self, now_ms: int, by: str) -> Self:
+        """Close the batch for files and ask for its execution; a stalled one is tried again.
+
+        In every other state but aborted and failed before it was complete this changes nothing: COMPLETE may be
+        repeated. Raises InvalidRequestError.
+        """
+        now = replace(self, updated_ms=now_ms, updated_by=by)
+        if self.status is BatchStatus.LOADING:
+            return replace(now, status=BatchStatus.LOADED, completed_ms=now_ms, attempt=1)
+        if self.status is BatchStatus.STALLED:
+            return replace(now, status=BatchStatus.RETRYING, attempt=self.attempt + 1)
+        if self.completed_ms:
+            return self
+        raise InvalidRequestError(f"Batch {self.id} is {self.status}: it cannot be completed")
+
+    def tried_again(self, attempt: int, now_ms: int) -> Self:
+        """Ask for the execution after ``attempt``, which ended without settling the batch."""
+        if self.terminal or self.attempt != attempt:
+            return self
+        return replace(self, status=BatchStatus.RETRYING, attempt=attempt + 1, updated_ms=now_ms)
+
+    def given_up(self, status: BatchStatus, now_ms: int, by: str) -> Self:
+        """Abort or fail the batch while it is loading (contract: data-and-pql §4.3, abort rule); repeatable.
+
+        Raises InvalidRequestError once it is complete.
+        """
+        if self.status is status and not self.completed_ms:
+            return self
+        if self.status is not BatchStatus.LOADING:
+            raise InvalidRequestError(
+                f"Batch {self.id} is {self.status}: only a batch that is still loading can be {status}"
+            )
+        return replace(self, status=status, updated_ms=now_ms, updated_by=by, finished_ms=now_ms)
+
+    def started(self, now_ms: int) -> Self:
+        """Note that its files are being read; an execution that comes late or twice changes nothing."""
+        if self.status not in {BatchStatus.LOADED, BatchStatus.RETRYING}:
+            return self
+        return replace(
+            self, status=BatchStatus.STAGING, started_ms=self.started_ms or now_ms, updated_ms=now_ms, errors=()
+        )
+
+    def accepted(self, metrics: Mapping[str, int], errors: tuple[Mapping[str, Any], ...], now_ms: int) -> Self:
+        """Accept its good rows: from here on they may be applied."""
+        if self.terminal:
+            return self
+        return replace(self, status=BatchStatus.STAGED, judged=True, metrics=metrics, errors=errors, updated_ms=now_ms)
+
+    def refused(self, metrics: Mapping[str, int], errors: tuple[Mapping[str, Any], ...], now_ms: int) -> Self:
+        """Refuse all of it, unless it was accepted before."""
+        if self.terminal or self.judged:
+            return self
+        return replace(
+            self,
+            status=BatchStatus.FAILED,
+            metrics=metrics,
+            errors=errors,
+            updated_ms=now_ms,
+            finished_ms=now_ms,
+        )
+
+    def succeeded(self, metrics: Mapping[str, int], now_ms: int) -> Self:
+        """Note that every accepted row is applied."""
+        if self.terminal or not self.judged:
+            return self
+        return replace(
+            self,
+            status=BatchStatus.SUCCESS,
+            metrics={**self.metrics, **metrics},
+            updated_ms=now_ms,
+            finished_ms=now_ms,
+            # Reasons of an attempt that stalled are history; those of rejected rows stay.
+            errors=tuple(error for error in self.errors if error.get("code") != STALLED_CODE),
+        )
+
+    def broken(self, reason: str, now_ms: int) -> Self:
+        """Note that the machine gave up: failed if no row was applied yet, else stalled, to be tried again."""
+        if self.terminal or not self.completed_ms:
+            return self
+        if not self.judged:
+            return self.refused(self.metrics, (*self.errors, {"code": FAULT_CODE, "description": reason}), now_ms)
+        kept = tuple(error for error in self.errors if error.get("code") != STALLED_CODE)
+        return replace(
+            self,
+            status=BatchStatus.STALLED,
+            updated_ms=now_ms,
+            errors=(*kept, {"code": STALLED_CODE, "description": reason}),
+        )
+
+
+# Ours: the contract names codes for bad data only.
+FAULT_CODE = "TESSERA-INGEST-500"
+STALLED_CODE = "TESSERA-INGEST-503"

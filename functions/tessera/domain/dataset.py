@@ -1,0 +1,93 @@
+"""Datasets: what their description must say, and what the profile store needs of it (contract: data-and-pql §4.1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tessera.domain.configuration import DatasetKind, DatasetSettings
+from tessera.domain.errors import InvalidRequestError
+
+SCHEMA_CLASSES: Mapping[str, DatasetKind] = {
+    "https://ns.adobe.com/xdm/context/profile": DatasetKind.RECORD,
+    "https://ns.adobe.com/xdm/context/experienceevent": DatasetKind.EVENT,
+    "https://ns.adobe.com/xdm/context/profile__union": DatasetKind.UNION,
+}
+PROFILE_TAG = "unifiedProfile"
+IDENTITY_TAG = "unifiedIdentity"
+
+# Written by the service alone; a caller may send them back as they were read, and nothing comes of it.
+SERVER_OWNED = frozenset(
+    {
+        "created",
+        "createdClient",
+        "createdUser",
+        "files",
+        "id",
+        "imsOrg",
+        "sandboxId",
+        "updated",
+        "updatedUser",
+        "version",
+        "viewId",
+    }
+)
+
+_SWITCH = re.compile(r"\s*([^\s:]+)\s*:\s*(.*?)\s*\Z", re.DOTALL)
+_SWITCHES = frozenset({"enabled", "isUpsert"})
+
+
+def normalised_tags(tags: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Write the Profile and Identity switches the one way they are read: ``enabled:true``, without a space.
+
+    Raises InvalidRequestError for a switch that is neither true nor false, or both.
+    """
+    return {
+        name: _switches(name, values) if name in {PROFILE_TAG, IDENTITY_TAG} else list(values)
+        for name, values in tags.items()
+    }
+
+
+def _switches(tag: str, values: list[str]) -> list[str]:
+    normalised: dict[str, None] = {}
+    for value in values:
+        match = _SWITCH.match(value)
+        if match is None:
+            raise InvalidRequestError(f"tags.{tag}: '{value[:64]}' is not of the form name:value")
+        name, setting = match.groups()
+        if name in _SWITCHES:
+            setting = setting.lower()
+            if setting not in {"true", "false"}:
+                raise InvalidRequestError(f"tags.{tag}: {name} must be true or false")
+        normalised[f"{name}:{setting}"] = None
+    for name in sorted(_SWITCHES):
+        if {f"{name}:true", f"{name}:false"} <= normalised.keys():
+            raise InvalidRequestError(f"tags.{tag}: {name} cannot be both true and false")
+    return list(normalised)
+
+
+def settings_of(dataset_id: str, description: Mapping[str, Any], before: DatasetSettings | None) -> DatasetSettings:
+    """Read off a dataset's description what the profile store needs; ``before`` is what it needed until now.
+
+    Raises InvalidRequestError for a schema that cannot be used, or one other than before: rows that were accepted
+    as records cannot become events.
+    """
+    kind = SCHEMA_CLASSES.get((description.get("schemaRef") or {}).get("id", ""))
+    if kind is None:
+        raise InvalidRequestError(f"schemaRef.id must be one of {', '.join(SCHEMA_CLASSES)}")
+    if before is not None and before.kind is not kind:
+        raise InvalidRequestError("schemaRef.id cannot be changed: create a dataset for the other schema")
+    tags = description.get("tags") or {}
+    profile, identity = tags.get(PROFILE_TAG, ()), tags.get(IDENTITY_TAG, ())
+    upsert = "isUpsert:true" in profile
+    if upsert and kind is not DatasetKind.RECORD:
+        raise InvalidRequestError(f"tags.{PROFILE_TAG}: isUpsert is for datasets of records, not of {kind.value}s")
+    return DatasetSettings(
+        dataset_id,
+        kind,
+        profile_enabled="enabled:true" in profile,
+        identity_enabled="enabled:true" in identity,
+        upsert=upsert,
+        cutoff=before.cutoff if before is not None else None,
+    )

@@ -1,0 +1,149 @@
+"""Merging: many fragments, one picture (contract: profile-api §3.3, §9.1, appendix A2).
+
+A merge is a read; it changes nothing. Per attribute the best-ranked fragment that has a value gives it: objects
+merge key by key, arrays and scalars are atomic. Ranks are total, so the answer never depends on the order in which
+fragments are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from tessera.domain.configuration import Configuration
+from tessera.domain.graph import Head
+from tessera.domain.identity import Identity, Xid
+from tessera.domain.merge_policy import AttributeMerge, MergePolicy
+from tessera.domain.place import Place, survives
+from tessera.domain.profile import EventStream, IdentityItems, RecordFragment
+from tessera.domain.times import parse_ms
+
+_REBUILT = frozenset({"identityMap", "segmentMembership"})
+
+
+def contributing_fragments(
+    members: Iterable[IdentityItems], policy: MergePolicy, configuration: Configuration
+) -> list[RecordFragment]:
+    """Choose the fragments a policy merges, best first: in known datasets, not deleted, allowed by the policy."""
+    chosen = [
+        fragment
+        for member in members
+        for fragment in member.fragments
+        if _is_live(fragment, member.head, configuration)
+        and (policy.attribute_merge is AttributeMerge.TIMESTAMP_ORDERED or fragment.dataset_id in policy.order)
+    ]
+    if len(chosen) > 1:
+        chosen.sort(key=_rank(policy), reverse=True)
+    return chosen
+
+
+def live_streams(
+    members: Iterable[IdentityItems], policy: MergePolicy, configuration: Configuration, now_ms: int
+) -> list[EventStream]:
+    """Choose the event streams a policy sees that still hold an event."""
+    datasets = event_datasets(policy, configuration)
+    return [
+        stream
+        for member in members
+        for stream in member.streams
+        if stream.dataset_id in datasets
+        and _is_live(stream, member.head, configuration)
+        and (stream.alive_until_ms is None or stream.alive_until_ms > now_ms)
+    ]
+
+
+def event_datasets(policy: MergePolicy, configuration: Configuration) -> frozenset[str]:
+    """Datasets whose events a policy sees: those it names if it names any, else all (contract: profile-api §3.3)."""
+    known = frozenset(item.id for item in configuration.datasets.values() if item.kind == "event")
+    if policy.attribute_merge is AttributeMerge.TIMESTAMP_ORDERED:
+        return known
+    return known.intersection(policy.order) or known
+
+
+def is_deleted(place: Place, dataset_id: str, head: Head, configuration: Configuration) -> bool:
+    """Tell whether a row was deleted: with its dataset, or by a delete of the dataset's rows or of the person."""
+    dataset = configuration.datasets.get(dataset_id)
+    return dataset is None or not survives(place, dataset.cutoff, head.cutoff)
+
+
+def _is_live(item: RecordFragment | EventStream, head: Head, configuration: Configuration) -> bool:
+    return not is_deleted(item.place, item.dataset_id, head, configuration)
+
+
+def _rank(policy: MergePolicy) -> Callable[[RecordFragment], tuple[Any, ...]]:
+    """Rank of a fragment, the highest being the best; the last two parts break every tie."""
+    if policy.attribute_merge is AttributeMerge.TIMESTAMP_ORDERED:
+        return lambda item: (
+            item.ingested_ms if item.custom_date_ms is None else item.custom_date_ms,
+            item.place,
+            item.dataset_id,
+            item.xid,
+        )
+    precedence = {dataset_id: -index for index, dataset_id in enumerate(policy.order)}
+    return lambda item: (precedence[item.dataset_id], item.place, item.xid)
+
+
+def merge(fragments: Sequence[RecordFragment], identities: Iterable[Identity]) -> dict[str, Any]:
+    """Merge fragments, given best first, into one entity."""
+    entity: dict[str, Any] = {}
+    for fragment in fragments:
+        _fill(entity, fragment.body, skip=_REBUILT)
+    memberships = _segment_membership(fragments)
+    if memberships:
+        entity["segmentMembership"] = memberships
+    entity["identityMap"] = identity_map(identities)
+    return entity
+
+
+def _fill(target: dict[str, Any], source: Mapping[str, Any], skip: frozenset[str] = frozenset()) -> None:
+    """Add what ``source`` has and ``target`` lacks. Objects are copied, so no fragment is ever changed."""
+    for key, value in source.items():
+        if key in skip:
+            continue
+        if key not in target:
+            if isinstance(value, dict):
+                inner: dict[str, Any] = {}
+                target[key] = inner
+                _fill(inner, value)
+            else:
+                target[key] = value
+        elif isinstance(value, dict) and isinstance(present := target[key], dict):
+            _fill(present, value)
+
+
+def identity_map(identities: Iterable[Identity]) -> dict[str, list[dict[str, str]]]:
+    """Write identities as XDM's identityMap, namespace codes in lower case (contract: profile-api §2.3)."""
+    result: dict[str, list[dict[str, str]]] = {}
+    for identity in sorted(identities, key=lambda item: (item.namespace, item.value)):
+        result.setdefault(identity.namespace, []).append({"id": identity.value})
+    return result
+
+
+def _segment_membership(fragments: Iterable[RecordFragment]) -> dict[str, Any]:
+    """Merge memberships segment by segment: the latest qualification wins, of equal ones the better ranked."""
+    result: dict[str, Any] = {}
+    for fragment in fragments:
+        memberships = fragment.body.get("segmentMembership")
+        if not isinstance(memberships, dict):
+            continue
+        for namespace, segments in memberships.items():
+            if not isinstance(segments, dict):
+                continue
+            chosen = result.setdefault(namespace, {})
+            for segment_id, membership in segments.items():
+                present = chosen.get(segment_id)
+                if present is None or _qualified_ms(membership) > _qualified_ms(present):
+                    chosen[segment_id] = membership
+    return result
+
+
+def _qualified_ms(membership: object) -> int:
+    try:
+        return parse_ms(membership["lastQualificationTime"]) if isinstance(membership, dict) else -1
+    except (KeyError, ValueError, OverflowError):
+        return -1
+
+
+def known_identities(members: Mapping[Xid, IdentityItems]) -> list[Identity]:
+    """Identities of a graph's members."""
+    return [member.head.identity for member in members.values()]

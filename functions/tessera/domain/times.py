@@ -1,0 +1,47 @@
+"""Times as the contract writes them: ISO-8601 strings, and whole milliseconds since 1970 in between."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def parse_ms(value: object) -> int:
+    """Read an ISO-8601 date-time (without a zone it is UTC) or a number of milliseconds; answers milliseconds.
+
+    Raises ValueError for anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError("not a date-time")
+    if isinstance(value, int):
+        moment = _EPOCH + timedelta(milliseconds=value) if abs(value) < 1 << 48 else None
+        if moment is None:
+            raise ValueError("milliseconds out of range")
+        return value
+    if len(value) < 10 or value[4] != "-":
+        raise ValueError("not an ISO-8601 date-time")
+    moment = datetime.fromisoformat(value)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def iso_ms(milliseconds: int) -> str:
+    """Write milliseconds since 1970 as ``2026-03-04T08:55:27.000Z``."""
+    moment = _EPOCH + timedelta(milliseconds=milliseconds)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
+
+
+def iso_seconds(milliseconds: int) -> str:
+    """Write milliseconds since 1970 as ``2026-03-04T08:55:27Z``."""
+    return f"{_EPOCH + timedelta(milliseconds=milliseconds):%Y-%m-%dT%H:%M:%SZ}"
+
+
+DAY_MS = 86_400_000
+
+
+def day_of(milliseconds: int) -> int:
+    """Whole UTC days since 1970."""
+    return milliseconds // DAY_MS

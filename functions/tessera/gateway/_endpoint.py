@@ -1,0 +1,225 @@
+"""The shared entry point: there is no other way to make an API function."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+import traceback
+from base64 import b64decode
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import uuid4
+
+from aws_lambda_powertools import Logger
+from botocore.exceptions import ClientError
+
+from tessera.domain.tenant import Tenant
+from tessera.gateway import _problems as problems
+from tessera.gateway._admission import admission
+from tessera.gateway._messages import JSON, MAX_BODY_BYTES, Query, Request, Response
+from tessera.gateway._problems import ApiError, BodyTooLargeError
+from tessera.gateway._routes import Handler, Permission, Route, Routes
+
+_ENTITIES = "/data/core/ups/access/entities"
+_USABLE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
+_SEND_LESS = (
+    "Send less in one call. A file for a batch can be sent in parts (POST …/files/{path}?action=INITIALIZE, then "
+    "PATCH with Content-Range), or straight to storage with the address that POST …/files/{path}?action=PRESIGN gives."
+)
+
+
+class Endpoint:
+    """One API function: its routes, and what happens to every request before and after a handler.
+
+    A request is checked in this order, and the first check that fails answers: API key, token, organisation,
+    entitlement, path and method, permission, sandbox, content type, size; then the handler parses and validates
+    (contract: profile-api §1.3). One line is logged per request; no value that a caller sent is in it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._routes = Routes()
+        # Where a line was logged from says nothing: every request is logged from the same place.
+        self._logger = Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME", name), location=None)
+        self._cold = True
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """Every route of this endpoint."""
+        return tuple(self._routes)
+
+    def get(self, pattern: str, *, permission: Permission) -> Callable[[Handler], Handler]:
+        """Answer a GET, and nothing is changed by it."""
+        return self._route("GET", pattern, permission, reads=True)
+
+    def head(self, pattern: str, *, permission: Permission) -> Callable[[Handler], Handler]:
+        """Answer a HEAD, and nothing is changed by it."""
+        return self._route("HEAD", pattern, permission, reads=True)
+
+    def post(
+        self,
+        pattern: str,
+        *,
+        permission: Permission,
+        reads: bool = False,
+        accepts: tuple[str, ...] = (JSON,),
+        too_large: str = _SEND_LESS,
+    ) -> Callable[[Handler], Handler]:
+        """Answer a POST; ``reads`` marks one that changes nothing, ``accepts`` lists the content types read."""
+        return self._route("POST", pattern, permission, reads=reads, accepts=accepts, too_large=too_large)
+
+    def put(
+        self, pattern: str, *, permission: Permission, accepts: tuple[str, ...] = (JSON,), too_large: str = _SEND_LESS
+    ) -> Callable[[Handler], Handler]:
+        """Answer a PUT; ``too_large`` is the advice of the 413 for a body over the limit."""
+        return self._route("PUT", pattern, permission, accepts=accepts, too_large=too_large)
+
+    def patch(
+        self, pattern: str, *, permission: Permission, accepts: tuple[str, ...] = (JSON,), too_large: str = _SEND_LESS
+    ) -> Callable[[Handler], Handler]:
+        """Answer a PATCH."""
+        return self._route("PATCH", pattern, permission, accepts=accepts, too_large=too_large)
+
+    def delete(self, pattern: str, *, permission: Permission) -> Callable[[Handler], Handler]:
+        """Answer a DELETE; a body is passed over."""
+        return self._route("DELETE", pattern, permission)
+
+    def handler(self, event: dict[str, Any], context: object) -> dict[str, Any]:
+        """Answer one event of API Gateway (Lambda proxy integration, payload version 1.0)."""
+        started = time.perf_counter_ns()
+        headers = _headers(event)
+        request_id = _request_id(event, headers)
+        exchange = _Exchange(event, headers, request_id)
+        try:
+            proxy = self._answer(exchange).to_proxy(request_id)
+        except Exception as error:
+            problem = problems.translate(error)
+            if problem is None:
+                self._logger.error("unexpected", request_id=request_id, **_fault(error))
+                problem = ApiError(500, "Something went wrong on our side")
+            body = problem.body(request_id, for_entities=exchange.path.startswith(_ENTITIES))
+            proxy = Response(body, problem.status, problem.headers).to_proxy(request_id)
+        self._log(exchange, proxy["statusCode"], started, context)
+        return proxy
+
+    __call__ = handler
+
+    def _route(
+        self,
+        method: str,
+        pattern: str,
+        permission: Permission,
+        *,
+        reads: bool = False,
+        accepts: tuple[str, ...] = (JSON,),
+        too_large: str = _SEND_LESS,
+    ) -> Callable[[Handler], Handler]:
+        def register(handler: Handler) -> Handler:
+            self._routes.add(Route(method, pattern, permission, handler, reads, accepts, too_large))
+            return handler
+
+        return register
+
+    def _answer(self, exchange: _Exchange) -> Response:
+        door = admission()
+        caller = door.caller(exchange.headers)
+        route, parameters = self._routes.find(exchange.method, exchange.path)
+        exchange.route = route.pattern
+        door.permit(caller, route.permission)
+        sandbox = door.sandbox(caller.org_id, exchange.headers, may_default=route.reads)
+        exchange.tenant = Tenant(caller.org_id, sandbox.name)
+        request = Request(
+            method=exchange.method,
+            route=route.pattern,
+            tenant=exchange.tenant,
+            sandbox=sandbox,
+            caller=caller.client_id,
+            path_parameters=parameters,
+            query=Query(exchange.event.get("multiValueQueryStringParameters")),
+            headers=exchange.headers,
+            raw_body=_body(exchange, route),
+            request_id=exchange.request_id,
+        )
+        return route.handler(request)
+
+    def _log(self, exchange: _Exchange, status: int, started: int, context: object) -> None:
+        self._logger.info(
+            "request",
+            request_id=exchange.request_id,
+            invocation_id=getattr(context, "aws_request_id", None),
+            method=exchange.method,
+            route=exchange.route,
+            tenant=exchange.tenant.key if exchange.tenant else None,
+            status=status,
+            duration_ms=(time.perf_counter_ns() - started) / 1_000_000,
+            cold_start=self._cold,
+        )
+        self._cold = False
+
+
+class _Exchange:
+    """What is known of a request while it is checked, for the answer and the log."""
+
+    __slots__ = ("event", "headers", "method", "path", "request_id", "route", "tenant")
+
+    def __init__(self, event: Mapping[str, Any], headers: Mapping[str, str], request_id: str) -> None:
+        self.event = event
+        self.headers = headers
+        self.request_id = request_id
+        self.method: str = event.get("httpMethod") or ""
+        self.path: str = event.get("path") or "/"
+        self.route: str | None = None
+        self.tenant: Tenant | None = None
+
+
+def _headers(event: Mapping[str, Any]) -> dict[str, str]:
+    """Fold header names to lower case. Empty values are as good as absent.
+
+    Different values of one header are joined, as HTTP reads them: so no check sees a value that another did not.
+    """
+    given = event.get("multiValueHeaders") or {name: [value] for name, value in (event.get("headers") or {}).items()}
+    folded: dict[str, str] = {}
+    for name, values in given.items():
+        lower = name.lower()
+        for value in values:
+            text = value.strip()
+            known = folded.get(lower)
+            if text and text != known:
+                folded[lower] = text if known is None else f"{known}, {text}"
+    return folded
+
+
+def _request_id(event: Mapping[str, Any], headers: Mapping[str, str]) -> str:
+    for candidate in (headers.get("x-request-id"), (event.get("requestContext") or {}).get("requestId")):
+        if candidate and _USABLE_REQUEST_ID.match(candidate):
+            return str(candidate)
+    return uuid4().hex
+
+
+def _body(exchange: _Exchange, route: Route) -> bytes:
+    """Take the body of a POST, PUT or PATCH, its content type and its size checked."""
+    given = exchange.event.get("body")
+    if not given or route.method not in {"POST", "PUT", "PATCH"}:
+        return b""
+    content_type = exchange.headers.get("content-type")
+    if content_type is None:
+        raise problems.content_type_missing()
+    if content_type.partition(";")[0].strip().lower() not in route.accepts:
+        raise problems.content_type_unsupported()
+    body = b64decode(given) if exchange.event.get("isBase64Encoded") else given.encode("utf-8", "surrogatepass")
+    if len(body) > MAX_BODY_BYTES:
+        raise BodyTooLargeError(len(body), MAX_BODY_BYTES, route.too_large)
+    return body
+
+
+def _fault(error: Exception) -> dict[str, Any]:
+    """Describe our own fault by where it happened: messages of exceptions may quote personal data."""
+    frames = traceback.extract_tb(error.__traceback__)
+    fault: dict[str, Any] = {
+        "error": type(error).__name__,
+        "where": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-12:]],
+    }
+    if isinstance(error, ClientError):
+        fault["aws"] = f"{error.operation_name}: {error.response['Error']['Code']}"
+    return fault

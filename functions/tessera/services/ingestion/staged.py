@@ -1,0 +1,41 @@
+"""An accepted row between validation and the profile store.
+
+It carries the judgement with the body, so that applying neither repeats the work nor, after a deployment in
+between, judges otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import orjson
+
+from tessera.domain.identity import Identity
+from tessera.domain.place import batch_place
+from tessera.domain.rows import PlacedRow, Row
+
+
+def written(position: int, row: Row) -> bytes:
+    """Write a row as a JSON line; ``position`` is its byte offset or row number in its file."""
+    return orjson.dumps(
+        [
+            position,
+            row.body,
+            [[row.primary.namespace, row.primary.value], *([item.namespace, item.value] for item in row.linked)],
+            row.event_id,
+            row.timestamp_ms,
+            row.custom_date_ms,
+            list(row.namespaces) if len(row.namespaces) == 1 else sorted(row.namespaces),
+        ]
+    )
+
+
+def placed(lines: Iterable[bytes], completed_ms: int, batch_id: str, file_index: int) -> Iterator[PlacedRow]:
+    """Read rows back, each at its place."""
+    for line in lines:
+        position, body, identities, event_id, timestamp_ms, custom_date_ms, namespaces = orjson.loads(line)
+        primary, *linked = [Identity(namespace, value) for namespace, value in identities]
+        yield PlacedRow(
+            batch_place(completed_ms, batch_id, file_index, position),
+            Row(body, primary, tuple(linked), frozenset(namespaces), event_id, timestamp_ms, custom_date_ms),
+        )

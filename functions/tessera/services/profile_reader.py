@@ -1,0 +1,150 @@
+"""Looking up a person: at most two sequential round trips to storage whatever the history behind it (law 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tessera.domain.configuration import Configuration
+from tessera.domain.errors import (
+    EntityNotFoundError,
+    InvalidRequestError,
+    MergePolicyNotFoundError,
+    TooManyRelatedIdentitiesError,
+    UnprocessableError,
+)
+from tessera.domain.graph import MAX_GRAPH_READ, MAX_GRAPH_WRITTEN, Head
+from tessera.domain.identity import Xid
+from tessera.domain.merge import contributing_fragments, known_identities, live_streams, merge
+from tessera.domain.merge_policy import PROFILE_CLASS, GraphType, MergePolicy
+from tessera.domain.place import batch_id_of, survives
+from tessera.domain.profile import EventStream, IdentityItems, RecordFragment
+from tessera.domain.tenant import Tenant
+from tessera.domain.times import DAY_MS
+from tessera.services.profile_writer import Configurations
+
+
+class IdentityStore(Protocol):
+    """What look-ups need of the profile table."""
+
+    def identity(self, tenant: Tenant, xid: Xid) -> IdentityItems | None:
+        """Read everything of an identity but its events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """The members of a graph under a policy, with what of them is alive. ``members`` starts with the one asked for."""
+
+    xid: Xid
+    policy: MergePolicy
+    configuration: Configuration
+    members: Mapping[Xid, IdentityItems]
+    fragments: Sequence[RecordFragment]
+    streams: Sequence[EventStream]
+
+    @property
+    def graph(self) -> list[Xid]:
+        """Identities used."""
+        return list(self.members)
+
+    @property
+    def sources(self) -> list[str]:
+        """Datasets whose records contributed, best first."""
+        return list(dict.fromkeys(fragment.dataset_id for fragment in self.fragments))
+
+    @property
+    def tags(self) -> list[str]:
+        """Batches whose records contributed, best first."""
+        return list(dict.fromkeys(batch_id_of(fragment.place) for fragment in self.fragments))
+
+    @property
+    def last_modified_ms(self) -> int:
+        """When the last contributing record was accepted; for a person of events only, their last active day."""
+        if self.fragments:
+            return max(fragment.ingested_ms for fragment in self.fragments)
+        return max((stream.last_active_day * DAY_MS for stream in self.streams), default=0)
+
+    def entity(self) -> dict[str, Any]:
+        """Merge the records into one (contract: profile-api §3.3)."""
+        return merge(self.fragments, known_identities(self.members))
+
+
+class ProfileReader:
+    """Finds persons."""
+
+    def __init__(self, configurations: Configurations, store: IdentityStore, executor: Executor) -> None:
+        self._configurations = configurations
+        self._store = store
+        self._executor = executor
+
+    def person(
+        self, tenant: Tenant, xid: Xid, *, namespace: str | None, policy_id: str | None, now_ms: int
+    ) -> Person:
+        """Read who stands behind an identity, under a merge policy or the default one.
+
+        ``namespace`` is the code that the caller named, if any. It is looked for in the configuration only when
+        that has come, for the XID is known without: so both are read side by side.
+
+        Raises InvalidRequestError for an unknown namespace, EntityNotFoundError, MergePolicyNotFoundError,
+        TooManyRelatedIdentitiesError and UnprocessableError.
+        """
+        reading = self._executor.submit(self._configurations.current, tenant)
+        asked = self._store.identity(tenant, xid)
+        configuration = reading.result()
+        if namespace is not None and configuration.namespace(namespace) is None:
+            raise InvalidRequestError(f"The namespace {namespace} is not known in this sandbox")
+        policy = policy_of(configuration, policy_id)
+        if asked is None:
+            raise EntityNotFoundError
+        members = {xid: asked}
+        if policy.graph is GraphType.PRIVATE:
+            members |= self._others(tenant, asked.head)
+        fragments = contributing_fragments(members.values(), policy, configuration)
+        streams = live_streams(members.values(), policy, configuration, now_ms)
+        if not fragments and not streams and not _is_known_by_graph(members, asked.head, configuration):
+            raise EntityNotFoundError
+        return Person(xid, policy, configuration, members, fragments, streams)
+
+    def _others(self, tenant: Tenant, head: Head) -> dict[Xid, IdentityItems]:
+        count = MAX_GRAPH_WRITTEN + 1 if head.collapsed else len(head.members) + 1
+        if count > MAX_GRAPH_READ:
+            raise TooManyRelatedIdentitiesError(count, MAX_GRAPH_READ)
+        if len(head.members) == 1:
+            found = [self._store.identity(tenant, head.members[0])]
+        else:
+            found = list(self._executor.map(lambda xid: self._store.identity(tenant, xid), head.members))
+        return {item.head.xid: item for item in found if item is not None}
+
+
+def policy_of(configuration: Configuration, policy_id: str | None) -> MergePolicy:
+    """Choose the merge policy of a look-up: the one asked for or the default one of profiles.
+
+    Raises MergePolicyNotFoundError, InvalidRequestError for a policy of another class, and UnprocessableError when
+    there is no default (contract: profile-api §2.2, §11 no. 1).
+    """
+    if policy_id:
+        policy = configuration.policies.get(policy_id)
+        if policy is None:
+            raise MergePolicyNotFoundError
+        if policy.schema_class != PROFILE_CLASS:
+            raise InvalidRequestError(f"the merge policy is for {policy.schema_class}, not for {PROFILE_CLASS}")
+        return policy
+    default = configuration.default_policy(PROFILE_CLASS)
+    if default is None:
+        raise UnprocessableError(
+            f"This sandbox has no default merge policy for {PROFILE_CLASS}: name one with mergePolicyId"
+        )
+    return default
+
+
+def _is_known_by_graph(members: Mapping[Xid, IdentityItems], head: Head, configuration: Configuration) -> bool:
+    """Tell whether a link that no delete has reached makes the identity part of a person (profile-api §2.3)."""
+    if len(members) == 1:
+        return False
+    for (_, dataset_id), place in head.assertions.items():
+        dataset = configuration.datasets.get(dataset_id)
+        if dataset is not None and survives(place, dataset.cutoff, head.cutoff):
+            return True
+    return False

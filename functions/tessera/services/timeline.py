@@ -1,0 +1,186 @@
+"""A person's events in order of time, page by page (contract: profile-api §2.5, appendix A3).
+
+Events hang on the identity they came with. A page is a merge of the members' streams: each is read ahead a little,
+and the next event is always the first of those read. The same event under two identities has the same key, so its
+second copy is found next to the first; the one at the lower place is shown.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Protocol
+
+from tessera.domain.errors import InvalidRequestError
+from tessera.domain.identity import Xid
+from tessera.domain.merge import event_datasets, is_deleted
+from tessera.domain.profile import Event
+from tessera.domain.tenant import Tenant
+from tessera.services.profile_reader import Person
+from tessera.storage.profile_items import event_hash, hash_of, time_key
+from tessera.storage.profile_table import EventPage
+
+MAX_PAGE_BYTES = 5_000_000
+MAX_PAGE_SECONDS = 5.0
+_END_OF_TIME = "~"
+_READ_AHEAD = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where a page begins: at the event with this key, or at the first event from there on with this ``_id``."""
+
+    key: str | None = None
+    event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which events: ``start_ms <= timestamp < end_ms``, forward or backward in time."""
+
+    start_ms: int | None = None
+    end_ms: int | None = None
+    forward: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Events in order. ``next`` is the first event behind the page, ``resume`` where the next page begins if any."""
+
+    events: Sequence[Event]
+    next: Event | None
+    resume: Cursor | None
+
+
+class EventStore(Protocol):
+    """What time lines need of the profile table."""
+
+    def events(
+        self, tenant: Tenant, xid: Xid, low: str, high: str, *, forward: bool, limit: int, after: str | None = None
+    ) -> EventPage:
+        """Read events of one identity in order."""
+
+
+class Timeline:
+    """Reads pages of events."""
+
+    def __init__(self, store: EventStore, executor: Executor, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._executor = executor
+        self._clock = clock
+
+    def page(
+        self, tenant: Tenant, person: Person, window: Window, limit: int, cursor: Cursor | None, now_ms: int
+    ) -> Page:
+        """Read up to ``limit`` events, fewer when 5 MB or 5 s are spent (design: The API and its callers)."""
+        walk = self._walk(tenant, person, window, limit, cursor)
+        sought = cursor.event_id if cursor else None
+        wanted = _hashes_of(person, sought) if sought else None
+        is_live = _liveness(person, now_ms)
+        kept: list[Event] = []
+        for event in walk.events(self._clock() + MAX_PAGE_SECONDS):
+            if not is_live(event) or (wanted is not None and hash_of(event.key) not in wanted):
+                continue
+            wanted = None
+            if kept and kept[-1].key == event.key:
+                kept[-1] = min(kept[-1], event, key=lambda copy: copy.place)
+            elif len(kept) == limit:
+                return Page(kept, event, Cursor(event.key))
+            else:
+                kept.append(event)
+        if not walk.finished:
+            return Page(kept, None, Cursor(walk.position, sought if wanted else None))
+        if wanted:
+            raise InvalidRequestError("start is the id of none of these events")
+        return Page(kept, None, None)
+
+    def _walk(self, tenant: Tenant, person: Person, window: Window, limit: int, cursor: Cursor | None) -> _Walk:
+        low = "" if window.start_ms is None else time_key(window.start_ms)
+        high = _END_OF_TIME if window.end_ms is None else time_key(window.end_ms)
+        if cursor is not None and cursor.key is not None:
+            low, high = (max(low, cursor.key), high) if window.forward else (low, min(high, cursor.key))
+        xids = list(dict.fromkeys(stream.xid for stream in person.streams)) if low <= high else []
+        ahead = limit + 1 if len(xids) == 1 else limit // max(1, len(xids)) + _READ_AHEAD
+        streams = [_Stream(self._store, tenant, xid, low, high, window.forward, ahead) for xid in xids]
+        return _Walk(streams, self._executor, self._clock, window.forward)
+
+
+def _liveness(person: Person, now_ms: int) -> Callable[[Event], bool]:
+    """Make the test whether an event is there for a reader: seen by the policy, not deleted, not expired."""
+    datasets = event_datasets(person.policy, person.configuration)
+
+    def is_live(event: Event) -> bool:
+        return (
+            event.dataset_id in datasets
+            and not is_deleted(event.place, event.dataset_id, person.members[event.xid].head, person.configuration)
+            and (event.expires_s is None or event.expires_s * 1000 > now_ms)
+        )
+
+    return is_live
+
+
+def _hashes_of(person: Person, event_id: str) -> Collection[str]:
+    """Hashes that an event with this ``_id`` can have: one for each dataset it can be in."""
+    datasets = event_datasets(person.policy, person.configuration)
+    return frozenset(event_hash(dataset_id, event_id) for dataset_id in datasets)
+
+
+class _Stream:
+    """The events of one identity, read ahead."""
+
+    def __init__(
+        self, store: EventStore, tenant: Tenant, xid: Xid, low: str, high: str, forward: bool, ahead: int
+    ) -> None:
+        self._read: Callable[[str | None], EventPage] = lambda after: store.events(
+            tenant, xid, low, high, forward=forward, limit=ahead, after=after
+        )
+        self._last: str | None = None
+        self.waiting: deque[Event] = deque()
+        self.more = True
+
+    def read_ahead(self) -> int:
+        """Read a page; answers its size in bytes."""
+        page = self._read(self._last)
+        self.waiting.extend(page.events)
+        self.more = page.more
+        if page.events:
+            self._last = page.events[-1].key
+        return page.bytes_read
+
+
+class _Walk:
+    """Merges streams. After the walk, unless it is ``finished``, ``position`` is where the next one begins."""
+
+    def __init__(self, streams: list[_Stream], executor: Executor, clock: Callable[[], float], forward: bool) -> None:
+        self._streams = streams
+        self._executor = executor
+        self._clock = clock
+        self._forward = forward
+        self.position: str | None = None
+        self.finished = False
+
+    def events(self, deadline: float) -> Iterator[Event]:
+        choose = min if self._forward else max
+        bytes_left = MAX_PAGE_BYTES
+        while True:
+            empty = [stream for stream in self._streams if stream.more and not stream.waiting]
+            if empty:
+                if bytes_left <= 0 or self._clock() > deadline:
+                    return
+                bytes_left -= sum(self._executor.map(_Stream.read_ahead, empty))
+                continue
+            ready = [stream for stream in self._streams if stream.waiting]
+            if not ready:
+                self.finished = True
+                return
+            event = choose(ready, key=lambda stream: stream.waiting[0].key).waiting.popleft()
+            self.position = _beyond(event.key, self._forward)
+            yield event
+
+
+def _beyond(key: str, forward: bool) -> str:
+    """Return a bound between an event's key and the next one's; all keys have the same length."""
+    return key + "!" if forward else f"{key[:-1]}{chr(ord(key[-1]) - 1)}~"

@@ -1,0 +1,226 @@
+"""Keys and item formats of the profile table. They cannot be changed on a loaded store: readers accept what is here.
+
+Partition ``<tenant>#<XID>`` holds everything of one identity, by sort key:
+
+| sort key | item | attributes |
+|---|---|---|
+| ``E#<time><hash>`` | event | ``d`` dataset, ``p`` place, ``b`` body, ``ttl`` expiry |
+| ``H`` | head | ``n`` version, ``b`` identity, assertions, members; ``c`` cutoff |
+| ``R#<dataset>`` | record fragment | ``p`` place, ``b`` body, ``cd`` custom date; later ``fl`` floor, ``st`` stamps |
+| ``S#<dataset>`` | event stream | ``p`` place, ``ad`` last active day, ``au`` alive until, ``b`` partial aggregates |
+
+so that one Query from ``H`` on returns everything but the events. Every item has ``v``, the version of its format.
+``<time>`` is 13 hexadecimal digits of milliseconds since 1970, shifted so that they sort also before it;
+``<hash>`` is 128 bits of (dataset, ``_id``).
+
+The sparse index ``index`` (``ik``, then ``pk``) finds identities: by dataset for fragments and streams, and under
+``graph`` or ``collapsed`` the heads that lead a graph of several. An identity by itself is found by what it has in
+its datasets, which saves one write per new identity.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tessera.domain.graph import Head
+from tessera.domain.identity import Identity, Xid, shard_of
+from tessera.domain.place import Place
+from tessera.domain.profile import Event, EventStream, RecordFragment
+from tessera.domain.tenant import Tenant, digest, url_safe
+from tessera.storage.codec import FORMAT_VERSION, pack, unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from types_boto3_dynamodb.type_defs import AttributeValueTypeDef
+
+    Item = Mapping[str, AttributeValueTypeDef]
+
+HEAD = "H"
+_EVENT = "E#"
+_RECORD = "R#"
+_STREAM = "S#"
+_TIME_OFFSET = 1 << 48
+_TIME_DIGITS = 13
+_VERSION: Any = {"N": str(FORMAT_VERSION)}
+
+
+def partition(tenant: Tenant, xid: Xid) -> str:
+    """Partition of an identity."""
+    return f"{tenant.key}#{xid}"
+
+
+def xid_of(partition_key: str) -> Xid:
+    """Return the identity of a partition."""
+    return Xid(partition_key.rpartition("#")[2])
+
+
+def key(tenant: Tenant, xid: Xid, sort: str) -> dict[str, Any]:
+    """Primary key of an item."""
+    return {"pk": {"S": partition(tenant, xid)}, "sk": {"S": sort}}
+
+
+def record_sort(dataset_id: str) -> str:
+    """Sort key of the record fragment of a dataset."""
+    return _RECORD + dataset_id
+
+
+def stream_sort(dataset_id: str) -> str:
+    """Sort key of the event stream of a dataset."""
+    return _STREAM + dataset_id
+
+
+def time_key(timestamp_ms: int) -> str:
+    """Start of the keys of all events at a time; sorts before them, and as the times do."""
+    return f"{timestamp_ms + _TIME_OFFSET:0{_TIME_DIGITS}x}"
+
+
+def event_key(timestamp_ms: int, dataset_id: str, event_id: str) -> str:
+    """Key of an event among all events of a person: the same for the same event whoever brings it."""
+    return time_key(timestamp_ms) + event_hash(dataset_id, event_id)
+
+
+def event_hash(dataset_id: str, event_id: str) -> str:
+    """128 bits that stand for an event whenever it happened."""
+    return url_safe(digest(16, b"tessera.event", dataset_id, event_id))
+
+
+def hash_of(event_key_: str) -> str:
+    """Return the hash in the key of an event."""
+    return event_key_[_TIME_DIGITS:]
+
+
+def timestamp_of(event_key_: str) -> int:
+    """Return the time of an event, in milliseconds since 1970."""
+    return int(event_key_[:_TIME_DIGITS], 16) - _TIME_OFFSET
+
+
+def event_sort(event_key_: str) -> str:
+    """Sort key of an event."""
+    return _EVENT + event_key_
+
+
+def dataset_index(tenant: Tenant, dataset_id: str, shard: int) -> str:
+    """Index partition of the fragments or streams of a dataset in one of 256 shards."""
+    return f"{tenant.key}#dataset#{dataset_id}#{shard:02x}"
+
+
+def graph_index(tenant: Tenant, shard: int, *, collapsed: bool = False) -> str:
+    """Index partition of the heads that lead a graph, or of all heads of collapsed graphs."""
+    return f"{tenant.key}#{'collapsed' if collapsed else 'graph'}#{shard:02x}"
+
+
+def head_item(tenant: Tenant, head: Head) -> dict[str, Any]:
+    """Write a head as its next version."""
+    body: dict[str, Any] = {"i": [head.identity.namespace, head.identity.value]}
+    if head.assertions:
+        body["a"] = sorted([other, dataset_id, place] for (other, dataset_id), place in head.assertions.items())
+    if head.members:
+        body["m"] = head.members
+    if head.collapsed:
+        body["x"] = True
+    item: dict[str, Any] = {
+        **key(tenant, head.xid, HEAD),
+        "v": _VERSION,
+        "n": {"N": str(head.version + 1)},
+        "b": {"B": pack(body)},
+    }
+    if head.cutoff is not None:
+        item["c"] = {"S": head.cutoff}
+    if head.collapsed or head.leads:
+        item["ik"] = {"S": graph_index(tenant, shard_of(head.xid), collapsed=head.collapsed)}
+    return item
+
+
+def head_of(item: Item) -> Head:
+    """Read a head."""
+    body = unpack(item["b"]["B"])
+    cutoff = item.get("c")
+    return Head(
+        xid=xid_of(item["pk"]["S"]),
+        identity=Identity(*body["i"]),
+        assertions={(Xid(other), dataset_id): Place(place) for other, dataset_id, place in body.get("a", ())},
+        members=tuple(body.get("m", ())),
+        collapsed=body.get("x", False),
+        cutoff=None if cutoff is None else Place(cutoff["S"]),
+        version=int(item["n"]["N"]),
+    )
+
+
+def record_item(tenant: Tenant, fragment: RecordFragment) -> dict[str, Any]:
+    """Write a record fragment."""
+    item: dict[str, Any] = {
+        **key(tenant, fragment.xid, record_sort(fragment.dataset_id)),
+        "v": _VERSION,
+        "p": {"S": fragment.place},
+        "b": {"B": pack(fragment.body)},
+        "ik": {"S": dataset_index(tenant, fragment.dataset_id, shard_of(fragment.xid))},
+    }
+    if fragment.custom_date_ms is not None:
+        item["cd"] = {"N": str(fragment.custom_date_ms)}
+    return item
+
+
+def record_of(item: Item) -> RecordFragment:
+    """Read a record fragment."""
+    custom_date = item.get("cd")
+    return RecordFragment(
+        xid=xid_of(item["pk"]["S"]),
+        dataset_id=item["sk"]["S"][len(_RECORD) :],
+        place=Place(item["p"]["S"]),
+        body=unpack(item["b"]["B"]),
+        custom_date_ms=None if custom_date is None else int(custom_date["N"]),
+    )
+
+
+def stream_item(tenant: Tenant, stream: EventStream) -> dict[str, Any]:
+    """Write an event stream."""
+    item: dict[str, Any] = {
+        **key(tenant, stream.xid, stream_sort(stream.dataset_id)),
+        "v": _VERSION,
+        "p": {"S": stream.place},
+        "ad": {"N": str(stream.last_active_day)},
+        "ik": {"S": dataset_index(tenant, stream.dataset_id, shard_of(stream.xid))},
+    }
+    if stream.alive_until_ms is not None:
+        item["au"] = {"N": str(stream.alive_until_ms)}
+    return item
+
+
+def stream_of(item: Item) -> EventStream:
+    """Read an event stream."""
+    alive_until = item.get("au")
+    return EventStream(
+        xid=xid_of(item["pk"]["S"]),
+        dataset_id=item["sk"]["S"][len(_STREAM) :],
+        place=Place(item["p"]["S"]),
+        last_active_day=int(item["ad"]["N"]),
+        alive_until_ms=None if alive_until is None else int(alive_until["N"]),
+    )
+
+
+def event_item(tenant: Tenant, event: Event) -> dict[str, Any]:
+    """Write an event."""
+    item: dict[str, Any] = {
+        **key(tenant, event.xid, event_sort(event.key)),
+        "v": _VERSION,
+        "d": {"S": event.dataset_id},
+        "p": {"S": event.place},
+        "b": {"B": pack(event.body)},
+    }
+    if event.expires_s is not None:
+        item["ttl"] = {"N": str(event.expires_s)}
+    return item
+
+
+def event_of(item: Item) -> Event:
+    """Read an event."""
+    expires = item.get("ttl")
+    return Event(
+        xid=xid_of(item["pk"]["S"]),
+        key=item["sk"]["S"][len(_EVENT) :],
+        dataset_id=item["d"]["S"],
+        place=Place(item["p"]["S"]),
+        body=unpack(item["b"]["B"]),
+        expires_s=None if expires is None else int(expires["N"]),
+    )

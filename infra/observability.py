@@ -1,0 +1,74 @@
+"""Alarms: a switch, since each beyond the account's free ten has a monthly price."""
+
+from __future__ import annotations
+
+from aws_cdk import Duration, Stack
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sns_subscriptions as subscriptions
+from constructs import Construct
+
+from infra.acknowledge import acknowledge
+from infra.api import ApiStack
+from infra.jobs import JobsStack
+from infra.settings import Settings
+
+PERIOD = Duration.minutes(5)
+
+
+class ObservabilityStack(Stack):
+    """Faults of ours that someone should hear about: 5xx answers, failing functions, failed ingestion."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: Settings,
+        api: ApiStack,
+        jobs: JobsStack,
+        **options: object,
+    ) -> None:
+        super().__init__(scope, construct_id, **options)  # type: ignore[arg-type]
+        topic = sns.Topic(self, "Topic", display_name=f"{settings.name} alarms", enforce_ssl=True)
+        acknowledge(topic, "Alarms hold names and counts; a key of our own has a monthly price.", "SNS2")
+        if settings.alarm_email:
+            topic.add_subscription(subscriptions.EmailSubscription(settings.alarm_email))
+
+        def alarm(name: str, description: str, metric: cloudwatch.IMetric) -> None:
+            cloudwatch.Alarm(
+                self,
+                name,
+                metric=metric,
+                threshold=1,
+                evaluation_periods=1,
+                comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+                treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+                alarm_description=description,
+            ).add_alarm_action(actions.SnsAction(topic))
+
+        alarm(
+            "ServerErrors",
+            "The API answered 5xx: a fault of ours",
+            api.api.metric_server_error(period=PERIOD, statistic="Sum"),
+        )
+        alarm(
+            "IngestFailed",
+            "An ingest execution failed; the batch's record says why",
+            jobs.ingest.metric_failed(period=PERIOD, statistic="Sum"),
+        )
+        # One per group and not per function: a sum over functions is priced by its metrics, so it saves nothing
+        # in money, but one message per fault is enough.
+        for name, functions in {"Api": api.functions, "Ingest": jobs.functions}.items():
+            errors = {
+                f"f{number}": function.function.metric_errors(period=PERIOD, statistic="Sum")
+                for number, function in enumerate(functions)
+            }
+            alarm(
+                f"{name}FunctionErrors",
+                f"A function of {name.lower()} raised or timed out",
+                cloudwatch.MathExpression(
+                    expression="SUM(METRICS())", using_metrics=dict(errors), period=PERIOD, label=f"{name} errors"
+                ),
+            )

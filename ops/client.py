@@ -1,0 +1,129 @@
+"""A small client of the service, for the demo and the tests: it fetches its token and adds the headers."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+
+PROFILE = "_xdm.context.profile"
+EVENTS = "_xdm.context.experienceevent"
+_TERMINAL = frozenset({"success", "failed", "aborted", "stalled", "inactive"})
+
+
+class Client:
+    """Calls the service as the client of a configuration file (see `.local/client.json`)."""
+
+    def __init__(self, configuration: Mapping[str, str]) -> None:
+        self.configuration = configuration
+        self.http = httpx.Client(base_url=configuration["base_url"], timeout=60, trust_env=False)
+        answer = self.http.post(
+            configuration["token_url"],
+            data={
+                "grant_type": "client_credentials",
+                "client_id": configuration["client_id"],
+                "client_secret": configuration["client_secret"],
+                "scope": configuration["scopes"],
+            },
+        )
+        answer.raise_for_status()
+        self.http.headers |= {
+            "Authorization": f"Bearer {answer.json()['access_token']}",
+            "x-api-key": configuration["api_key"],
+            "x-gw-ims-org-id": configuration["org_id"],
+            "x-sandbox-name": configuration["sandbox"],
+        }
+
+    @classmethod
+    def of_file(cls, file: Path) -> Client:
+        """Read the configuration from a file."""
+        return cls(json.loads(file.read_text()))
+
+    def create_dataset(self, name: str, schema: str, *tags: str) -> str:
+        """Create a dataset of an XDM class (`profile`, `experienceevent`); answers its id."""
+        answer = self.http.post(
+            "/data/foundation/catalog/dataSets",
+            json={
+                "name": name,
+                "schemaRef": {
+                    "id": f"https://ns.adobe.com/xdm/context/{schema}",
+                    "contentType": "application/vnd.adobe.xed+json;version=1",
+                },
+                "tags": {tag: ["enabled:true"] for tag in tags},
+            },
+        )
+        answer.raise_for_status()
+        return str(answer.json()[0]).rpartition("/")[2]
+
+    def find_dataset(self, name: str) -> str | None:
+        """Find a dataset by its name."""
+        answer = self.http.get("/data/foundation/catalog/dataSets", params={"name": name, "limit": 1})
+        answer.raise_for_status()
+        return next(iter(answer.json()), None)
+
+    def create_batch(self, dataset_id: str, format_: str = "json", **more: Any) -> str:
+        """Create a batch; answers its id."""
+        answer = self.http.post(
+            "/data/foundation/import/batches",
+            json={"datasetId": dataset_id, "inputFormat": {"format": format_}, **more},
+        )
+        answer.raise_for_status()
+        return str(answer.json()["id"])
+
+    def upload(self, batch_id: str, dataset_id: str, path: str, content: bytes) -> None:
+        """Upload one file."""
+        self.http.put(
+            f"/data/foundation/import/batches/{batch_id}/datasets/{dataset_id}/files/{path}",
+            content=content,
+            headers={"Content-Type": "application/octet-stream"},
+        ).raise_for_status()
+
+    def complete(self, batch_id: str) -> None:
+        """Say that every file is there."""
+        self.http.post(f"/data/foundation/import/batches/{batch_id}", params={"action": "COMPLETE"}).raise_for_status()
+
+    def batch(self, batch_id: str) -> dict[str, Any]:
+        """Read a batch."""
+        answer = self.http.get(f"/data/foundation/catalog/batches/{batch_id}")
+        answer.raise_for_status()
+        return dict(answer.json()[batch_id])
+
+    def progress(self, batch_id: str, pause_s: float = 0.5, timeout_s: float = 600) -> Iterator[dict[str, Any]]:
+        """Read a batch again and again until it is done."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            batch = self.batch(batch_id)
+            yield batch
+            if batch["status"] in _TERMINAL:
+                return
+            time.sleep(pause_s)
+        raise TimeoutError(f"batch {batch_id} is not done after {timeout_s:.0f} s")
+
+    def ingest(self, dataset_id: str, rows: Iterable[Mapping[str, Any]], **more: Any) -> dict[str, Any]:
+        """Bring rows in as one batch of one file and wait for its end; answers the batch."""
+        batch_id = self.create_batch(dataset_id, **more)
+        self.upload(batch_id, dataset_id, "rows.json", b"\n".join(orjson.dumps(row) for row in rows))
+        self.complete(batch_id)
+        *_, last = self.progress(batch_id, pause_s=0.2)
+        return last
+
+    def entity(self, namespace: str | None, value: str, **more: str) -> httpx.Response:
+        """Look up a profile; without a namespace the value is an XID."""
+        return self.http.get(
+            "/data/core/ups/access/entities", params=_asking(PROFILE, "entityId", namespace, value) | more
+        )
+
+    def events(self, namespace: str | None, value: str, **more: str) -> httpx.Response:
+        """Look up a page of events."""
+        asking = _asking(EVENTS, "relatedEntityId", namespace, value)
+        return self.http.get("/data/core/ups/access/entities", params={**asking, "relatedSchema.name": PROFILE, **more})
+
+
+def _asking(schema: str, parameter: str, namespace: str | None, value: str) -> dict[str, str]:
+    asking = {"schema.name": schema, parameter: value}
+    return asking if namespace is None else {**asking, f"{parameter}NS": namespace}

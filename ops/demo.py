@@ -1,0 +1,163 @@
+"""`make demo`: bring in the sample customers over HTTP and show who they are.
+
+python -m ops.demo [--again] [--customers 00004 ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import httpx
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ops import cdnow, local_cloud
+from ops.client import EVENTS, PROFILE, Client
+
+CUSTOMERS = "CDNOW customers"
+PURCHASES = "CDNOW purchases"
+SHOWN = ("00004", "00021", "19339")
+_ROWS_PER_FILE = 2000
+_STEPS = ("loading", "loaded", "staging", "staged", "success")
+
+console = Console(highlight=False)
+
+
+def main() -> int:
+    """Run the demo."""
+    parser = argparse.ArgumentParser(description="Load the sample customers and show their profiles.")
+    parser.add_argument("--again", action="store_true", help="ingest once more; nothing is counted twice")
+    parser.add_argument("--customers", nargs="+", default=SHOWN, metavar="ID", help="customers to show, by full id")
+    arguments = parser.parse_args()
+    local_cloud.run(say=lambda line: console.print(line, style="dim"))
+    client = Client.of_file(local_cloud.DIRECTORY / "client.json")
+    console.print()
+    load(client, again=arguments.again)
+    for customer in arguments.customers:
+        show(client, customer)
+    console.print("Ask for one yourself:\n")
+    console.print(request_of(client, arguments.customers[0]), soft_wrap=True)
+    return 0
+
+
+def load(client: Client, *, again: bool) -> None:
+    """Bring in customers and purchases, unless an earlier run did."""
+    bought = list(cdnow.purchases())
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description:<28}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    ) as progress:
+        ingest(client, progress, CUSTOMERS, "profile", list(cdnow.customers(bought)), again=again)
+        ingest(client, progress, PURCHASES, "experienceevent", list(cdnow.events(bought)), again=again)
+
+
+def ingest(
+    client: Client, progress: Progress, name: str, schema: str, rows: Sequence[Mapping[str, Any]], *, again: bool
+) -> None:
+    """Bring rows into the dataset of that name: create, upload, complete, wait."""
+    dataset_id = client.find_dataset(name)
+    if dataset_id is not None and not again and is_loaded(client, dataset_id):
+        progress.add_task(f"{name}: already there", total=len(rows), completed=len(rows))
+        return
+    dataset_id = dataset_id or client.create_dataset(name, schema, "unifiedProfile", "unifiedIdentity")
+    batch_id = client.create_batch(dataset_id)
+    uploading = progress.add_task(f"{name}: upload", total=len(rows))
+    for number, part in enumerate(parts(rows)):
+        client.upload(batch_id, dataset_id, f"part-{number:03d}.json", b"\n".join(orjson.dumps(row) for row in part))
+        progress.advance(uploading, len(part))
+    client.complete(batch_id)
+    waiting = progress.add_task(f"{name}: ingest", total=len(_STEPS) - 1)
+    batch: dict[str, Any] = {}
+    for batch in client.progress(batch_id):
+        step = _STEPS.index(batch["status"]) if batch["status"] in _STEPS else 0
+        progress.update(waiting, completed=step)
+    if batch.get("status") != "success":
+        raise SystemExit(f"The batch {batch_id} ended as {batch.get('status')}: {batch.get('errors')}")
+    accepted = batch["metrics"]["outputRecordCount"]
+    progress.update(waiting, description=f"{name}: {accepted:,} rows in")
+
+
+def is_loaded(client: Client, dataset_id: str) -> bool:
+    """Tell whether a batch of the dataset has succeeded."""
+    answer = client.http.get(
+        "/data/foundation/catalog/batches", params={"dataSet": dataset_id, "status": "success", "limit": 1}
+    )
+    answer.raise_for_status()
+    return bool(answer.json())
+
+
+def parts(rows: Sequence[Mapping[str, Any]]) -> Iterable[Sequence[Mapping[str, Any]]]:
+    """Cut rows into files of a handy size."""
+    for start in range(0, len(rows), _ROWS_PER_FILE):
+        yield rows[start : start + _ROWS_PER_FILE]
+
+
+def show(client: Client, customer: str) -> None:
+    """Print a customer's profile and purchases, and the requests that gave them."""
+    answer = client.entity(cdnow.CUSTOMER_NAMESPACE, customer)
+    answer.raise_for_status()
+    (profile,) = answer.json().values()
+    entity = profile["entity"]
+    table = Table(title=f"Customer {customer}", title_justify="left", title_style="bold", show_header=False)
+    for namespace, identities in entity["identityMap"].items():
+        table.add_row(namespace, ", ".join(identity["id"] for identity in identities))
+    for name, value in entity.get("_cdnow", {}).items():
+        table.add_row(name, str(value))
+    table.add_row("datasets", ", ".join(profile["sources"]))
+    table.add_row("last modified", profile["lastModifiedAt"])
+    console.print(table)
+    console.print(f"[dim]GET {answer.request.url}[/dim]", soft_wrap=True)
+
+    answer = client.events(cdnow.CUSTOMER_NAMESPACE, customer)
+    answer.raise_for_status()
+    purchases = Table("day", "CDs", "dollars", title="Purchases", title_justify="left", title_style="bold")
+    for child in answer.json()["children"]:
+        event = child["entity"]
+        purchases.add_row(
+            event["timestamp"][:10],
+            str(sum(item["quantity"] for item in event["productListItems"])),
+            f"{event['commerce']['order']['priceTotal']:.2f}",
+        )
+    console.print(purchases)
+    console.print(f"[dim]GET {answer.request.url}[/dim]\n", soft_wrap=True)
+
+
+def request_of(client: Client, customer: str) -> str:
+    """Write the requests for a profile and its events as commands to type."""
+    its = client.configuration
+    url = f"{its['base_url']}/data/core/ups/access/entities"
+    token = (
+        f"TOKEN=$(curl -s {its['token_url']} -d grant_type=client_credentials -d scope={its['scopes']} \\\n"
+        f"  -d client_id={its['client_id']} -d client_secret={its['client_secret']} | python3 -c "
+        "'import json,sys; print(json.load(sys.stdin)[\"access_token\"])')"
+    )
+    headers = (
+        f'  -H "Authorization: Bearer $TOKEN" -H "x-api-key: {its["api_key"]}" \\\n'
+        f'  -H "x-gw-ims-org-id: {its["org_id"]}" -H "x-sandbox-name: {its["sandbox"]}"'
+    )
+    profile = f"{url}?schema.name={PROFILE}&entityId={customer}&entityIdNS={cdnow.CUSTOMER_NAMESPACE}"
+    events = (
+        f"{url}?schema.name={EVENTS}&relatedSchema.name={PROFILE}"
+        f"&relatedEntityId={customer}&relatedEntityIdNS={cdnow.CUSTOMER_NAMESPACE}"
+    )
+    return f'{token}\ncurl -s "{profile}" \\\n{headers}\ncurl -s "{events}" \\\n{headers}'
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except local_cloud.LocalCloudError as error:
+        sys.exit(str(error))
+    except httpx.HTTPStatusError as error:
+        sys.exit(
+            f"{error.request.method} {error.request.url} answered {error.response.status_code}: {error.response.text}"
+        )

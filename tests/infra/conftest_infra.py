@@ -1,0 +1,64 @@
+"""The templates that `cdk deploy` would send to AWS, made once per session and without building layers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aws_cdk import App
+
+from infra.app import build
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Deployment:
+    directory: Path
+    templates: dict[str, dict[str, Any]]
+
+    def resources(self, kind: str, stack: str = "") -> dict[str, dict[str, Any]]:
+        """The resources of one type by logical id, of all stacks or of one."""
+        return {
+            name: resource
+            for title, template in self.templates.items()
+            if title.endswith(stack)
+            for name, resource in template["Resources"].items()
+            if resource["Type"] == kind
+        }
+
+    @property
+    def files(self) -> list[Path]:
+        return sorted(self.directory.glob("*.template.json"))
+
+
+def synthesise(directory: Path, **context: str) -> Deployment:
+    """Run the app; cdk-nag runs with it and a finding without an acknowledgement is an error."""
+    settings = json.loads((ROOT / "cdk.json").read_text())["context"]
+    app = App(outdir=str(directory), context={**settings, "aws:cdk:bundling-stacks": [], **context})
+    build(app).synth()
+    templates = {
+        file.name.removesuffix(".template.json"): json.loads(file.read_text())
+        for file in directory.glob("*.template.json")
+    }
+    return Deployment(directory, templates)
+
+
+@pytest.fixture(scope="session")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    return synthesise(tmp_path_factory.mktemp("aws"))
+
+
+@pytest.fixture(scope="session")
+def everything_on(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    return synthesise(
+        tmp_path_factory.mktemp("on"), alarms="true", own_key="true", firewall="true", alarm_email="a@example.com"
+    )
+
+
+@pytest.fixture(scope="session")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    return synthesise(tmp_path_factory.mktemp("local"), local="true")

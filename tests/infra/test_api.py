@@ -1,0 +1,103 @@
+"""The gateway: these routes, JSON whatever happens, and no personal data in its log."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from conftest_infra import Deployment
+
+from infra.api import ENDPOINTS
+
+ROUTES = {
+    "/data/core/ups/access/entities",
+    "/data/foundation/catalog/dataSets",
+    "/data/foundation/catalog/dataSets/{proxy+}",
+    "/data/foundation/catalog/v2/dataSets/{proxy+}",
+    "/data/foundation/import/batches",
+    "/data/foundation/import/batches/{proxy+}",
+    "/data/foundation/catalog/batches",
+    "/data/foundation/catalog/batches/{proxy+}",
+    "/data/foundation/catalog/batch/{proxy+}",
+    "/data/foundation/export/batches/{proxy+}",
+    "/data/foundation/export/files/{proxy+}",
+}
+
+
+def paths(deployment: Deployment) -> dict[str, str]:
+    parts = {name: one["Properties"] for name, one in deployment.resources("AWS::ApiGateway::Resource").items()}
+
+    def path(name: str) -> str:
+        parent = parts[name]["ParentId"].get("Ref")
+        return f"{path(parent) if parent else ''}/{parts[name]['PathPart']}"
+
+    return {name: path(name) for name in parts}
+
+
+def test_routes(aws: Deployment) -> None:
+    known = paths(aws)
+    methods = [one["Properties"] for one in aws.resources("AWS::ApiGateway::Method").values()]
+    assert {known[one["ResourceId"]["Ref"]] for one in methods} == ROUTES
+    assert {path for endpoint in ENDPOINTS for path in endpoint.paths} == ROUTES
+    for method in methods:
+        assert method["HttpMethod"] == "ANY"
+        assert method["Integration"]["Type"] == "AWS_PROXY"
+
+
+def test_one_permission_per_function(aws: Deployment) -> None:
+    assert len(aws.resources("AWS::Lambda::Permission")) == len(ENDPOINTS)
+
+
+def test_uploads_are_binary_and_nothing_else(aws: Deployment) -> None:
+    (api,) = aws.resources("AWS::ApiGateway::RestApi").values()
+    assert api["Properties"]["BinaryMediaTypes"] == ["application/octet-stream"]
+    assert api["Properties"]["EndpointConfiguration"]["Types"] == ["REGIONAL"]
+
+
+def test_stage(aws: Deployment) -> None:
+    (stage,) = aws.resources("AWS::ApiGateway::Stage").values()
+    properties = stage["Properties"]
+    assert properties["TracingEnabled"] is True
+    (settings,) = properties["MethodSettings"]
+    assert settings["ThrottlingRateLimit"] == 1000
+    assert settings["ThrottlingBurstLimit"] == 2000
+    assert not settings.get("DataTraceEnabled")
+
+
+def test_the_access_log_names_no_person(aws: Deployment) -> None:
+    (stage,) = aws.resources("AWS::ApiGateway::Stage").values()
+    line: dict[str, Any] = json.loads(stage["Properties"]["AccessLogSetting"]["Format"])
+    assert "$context.resourcePath" in line.values()
+    for personal in ("$context.path", "querystring", "sourceIp", "authorizer", "identity", "header"):
+        assert not [value for value in line.values() if personal in value], personal
+
+
+def test_the_gateway_answers_json_objects(aws: Deployment) -> None:
+    answers = {
+        one["Properties"]["ResponseType"]: one["Properties"]
+        for one in aws.resources("AWS::ApiGateway::GatewayResponse").values()
+    }
+    assert {"DEFAULT_4XX", "DEFAULT_5XX", "MISSING_AUTHENTICATION_TOKEN"} <= set(answers)
+    for answer in answers.values():
+        body = json.loads(answer["ResponseTemplates"]["application/json"])
+        assert set(body) == {"error_code", "message"}
+    missing = answers["MISSING_AUTHENTICATION_TOKEN"]
+    assert missing["StatusCode"] == "404"
+    assert json.loads(missing["ResponseTemplates"]["application/json"])["error_code"] == "404000"
+
+
+def test_a_firewall_is_a_switch(aws: Deployment, everything_on: Deployment) -> None:
+    assert not aws.resources("AWS::WAFv2::WebACL")
+    assert len(everything_on.resources("AWS::WAFv2::WebACLAssociation")) == 1
+
+
+def test_alarms_are_a_switch(aws: Deployment, everything_on: Deployment) -> None:
+    assert not aws.resources("AWS::CloudWatch::Alarm")
+    alarms = everything_on.resources("AWS::CloudWatch::Alarm")
+    assert len(alarms) == 4
+    assert all(alarm["Properties"]["AlarmActions"] for alarm in alarms.values())
+
+
+def test_the_local_base_url_is_the_local_cloud(local: Deployment) -> None:
+    outputs = next(body for name, body in local.templates.items() if name.endswith("Api"))["Outputs"]
+    assert "http://127.0.0.1:4566/_aws/execute-api" in json.dumps(outputs["BaseUrl"])

@@ -1,0 +1,101 @@
+"""What holds data is encrypted, recoverable, private, and paid for by use."""
+
+from __future__ import annotations
+
+import pytest
+from aws_cdk.assertions import Match, Template
+from conftest_infra import Deployment
+
+
+def template(deployment: Deployment, stack: str) -> Template:
+    return Template.from_json(next(body for name, body in deployment.templates.items() if name.endswith(stack)))
+
+
+@pytest.mark.parametrize("which", ["aws", "local"])
+def test_tables(which: str, request: pytest.FixtureRequest) -> None:
+    tables = request.getfixturevalue(which).resources("AWS::DynamoDB::Table")
+    assert len(tables) == 2
+    for table in tables.values():
+        properties = table["Properties"]
+        assert properties["BillingMode"] == "PAY_PER_REQUEST"
+        assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+        assert properties["TimeToLiveSpecification"] == {"AttributeName": "ttl", "Enabled": True}
+        assert properties["KeySchema"] == [
+            {"AttributeName": "pk", "KeyType": "HASH"},
+            {"AttributeName": "sk", "KeyType": "RANGE"},
+        ]
+        assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain"
+        assert properties.get("DeletionProtectionEnabled", False) is (which == "aws")
+
+
+def test_only_the_profile_table_has_an_index_and_it_is_sparse_and_narrow(aws: Deployment) -> None:
+    indexes = [
+        index
+        for table in aws.resources("AWS::DynamoDB::Table").values()
+        for index in table["Properties"].get("GlobalSecondaryIndexes", [])
+    ]
+    assert indexes == [
+        {
+            "IndexName": "index",
+            "KeySchema": [{"AttributeName": "ik", "KeyType": "HASH"}, {"AttributeName": "pk", "KeyType": "RANGE"}],
+            "Projection": {"ProjectionType": "KEYS_ONLY"},
+        }
+    ]
+
+
+def test_all_attributes_of_keys_are_strings(aws: Deployment) -> None:
+    for table in aws.resources("AWS::DynamoDB::Table").values():
+        assert {one["AttributeType"] for one in table["Properties"]["AttributeDefinitions"]} == {"S"}
+
+
+def test_a_key_of_our_own_is_a_switch(aws: Deployment, everything_on: Deployment) -> None:
+    assert not aws.resources("AWS::KMS::Key")
+    assert len(everything_on.resources("AWS::KMS::Key")) == 1
+    for table in everything_on.resources("AWS::DynamoDB::Table").values():
+        assert table["Properties"]["SSESpecification"]["SSEType"] == "KMS"
+
+
+def test_lake(aws: Deployment) -> None:
+    (bucket,) = aws.resources("AWS::S3::Bucket").values()
+    properties = bucket["Properties"]
+    assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
+    assert len(properties["PublicAccessBlockConfiguration"]) == 4
+    (encryption,) = properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
+    assert properties["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert "CorsConfiguration" not in properties
+    rules = {rule["Id"]: rule for rule in properties["LifecycleConfiguration"]["Rules"]}
+    assert rules["leftovers"]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+    assert rules["leftovers"]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
+    assert {(rules[name]["Prefix"], rules[name]["ExpirationInDays"]) for name in ("jobs", "rejected")} == {
+        ("jobs/", 30),
+        ("rejected/", 30),
+    }
+    assert bucket["DeletionPolicy"] == "Retain"
+
+
+def test_lake_answers_only_over_tls_and_lets_nobody_in(aws: Deployment) -> None:
+    (policy,) = aws.resources("AWS::S3::BucketPolicy").values()
+    statements = policy["Properties"]["PolicyDocument"]["Statement"]
+    assert [one["Effect"] for one in statements] == ["Deny"]
+    assert statements[0]["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_callers(aws: Deployment) -> None:
+    storage = template(aws, "Storage")
+    storage.has_resource_properties(
+        "AWS::Cognito::UserPoolResourceServer",
+        {"Identifier": "tessera", "Scopes": [{"ScopeName": "access", "ScopeDescription": Match.any_value()}]},
+    )
+    storage.has_resource_properties(
+        "AWS::Cognito::UserPool", {"AdminCreateUserConfig": {"AllowAdminCreateUserOnly": True}}
+    )
+    # Clients come and go at run time, one per customer's system.
+    storage.resource_count_is("AWS::Cognito::UserPoolClient", 0)
+
+
+def test_the_local_cloud_checks_tokens_with_its_own_keys(local: Deployment) -> None:
+    outputs = next(body for name, body in local.templates.items() if name.endswith("Storage"))["Outputs"]
+    assert "cognito-idp" in str(outputs["TokenIssuer"])
+    assert "127.0.0.1" in str(outputs["TokenJwksUrl"])
+    assert "127.0.0.1" in str(outputs["TokenUrl"])

@@ -1,8 +1,12 @@
-"""A small client of the service, for the demo and the tests: it fetches its token and adds the headers."""
+"""A small client of the service, for the demo and the tests: it fetches its token and adds the headers.
+
+    python -m ops.client [FILE]     prints a token for the client of `.local/client.json`
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -32,8 +36,9 @@ class Client:
             },
         )
         answer.raise_for_status()
+        self.token: str = answer.json()["access_token"]
         self.http.headers |= {
-            "Authorization": f"Bearer {answer.json()['access_token']}",
+            "Authorization": f"Bearer {self.token}",
             "x-api-key": configuration["api_key"],
             "x-gw-ims-org-id": configuration["org_id"],
             "x-sandbox-name": configuration["sandbox"],
@@ -127,3 +132,7 @@ class Client:
 def _asking(schema: str, parameter: str, namespace: str | None, value: str) -> dict[str, str]:
     asking = {"schema.name": schema, parameter: value}
     return asking if namespace is None else {**asking, f"{parameter}NS": namespace}
+
+
+if __name__ == "__main__":
+    print(Client.of_file(Path(sys.argv[1] if len(sys.argv) > 1 else ".local/client.json")).token)

@@ -135,11 +135,7 @@ def request_of(client: Client, customer: str) -> str:
     """Write the requests for a profile and its events as commands to type."""
     its = client.configuration
     url = f"{its['base_url']}/data/core/ups/access/entities"
-    token = (
-        f"TOKEN=$(curl -s {its['token_url']} -d grant_type=client_credentials -d scope={its['scopes']} \\\n"
-        f"  -d client_id={its['client_id']} -d client_secret={its['client_secret']} | python3 -c "
-        "'import json,sys; print(json.load(sys.stdin)[\"access_token\"])')"
-    )
+    token = "TOKEN=$(.venv/bin/python -m ops.client)"
     headers = (
         f'  -H "Authorization: Bearer $TOKEN" -H "x-api-key: {its["api_key"]}" \\\n'
         f'  -H "x-gw-ims-org-id: {its["org_id"]}" -H "x-sandbox-name: {its["sandbox"]}"'

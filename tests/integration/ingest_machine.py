@@ -71,7 +71,7 @@ def run(batch: Mapping[str, Any], *, times: int = 1) -> str:
         for chunk in reversed(shares):
             assert call("apply", {"batch": of_batch, "chunk": chunk}) == {}
         call("finish", state)
-    except Exception as error:  # noqa: BLE001 - States.ALL
+    except Exception as error:
         cause = orjson.dumps({"errorType": type(error).__name__, "errorMessage": str(error)}).decode()
         ingest.fail({**state, "error": {"Error": "Exception", "Cause": cause}}, None)
         return "broken"

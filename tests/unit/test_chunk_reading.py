@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -20,9 +22,7 @@ CONTENTS = st.one_of(
 
 @st.composite
 def files(draw: st.DrawFn) -> bytes:
-    parts = [
-        draw(CONTENTS) + draw(st.sampled_from([b"\n", b"\r\n"])) for _ in range(draw(st.integers(0, 12)))
-    ]
+    parts = [draw(CONTENTS) + draw(st.sampled_from([b"\n", b"\r\n"])) for _ in range(draw(st.integers(0, 12)))]
     return draw(st.sampled_from([b"", BOM])) + b"".join(parts) + draw(CONTENTS)
 
 
@@ -40,11 +40,7 @@ def model(body: bytes) -> list[tuple[int, bytes]]:
 
 def split(body: bytes, cuts: list[int]) -> list[tuple[int, bytes]]:
     bounds = sorted({0, len(body), *(cut % (len(body) + 1) for cut in cuts)})
-    return [
-        line
-        for start, end in zip(bounds, bounds[1:], strict=False)
-        for line in lines_in(lambda a, b: body[a:b], len(body), start, end)
-    ]
+    return [line for start, end in pairwise(bounds) for line in lines_in(lambda a, b: body[a:b], len(body), start, end)]
 
 
 @given(files(), st.lists(st.integers(0, 1000), max_size=20))

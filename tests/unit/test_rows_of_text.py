@@ -14,12 +14,18 @@ from tessera.services.ingestion.documents import documents
 from tessera.services.ingestion.sources import MAX_DEPTH, MAX_FIELDS, UnreadableFileError, parse
 
 JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
     max_leaves=12,
 )
-ROWS = st.lists(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), st.integers(-9, 9), max_size=3), max_size=6)
+ROWS = st.lists(
+    st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), st.integers(-9, 9), max_size=3),
+    max_size=6,
+)
 
 
 def nested(depth: int) -> bytes:
@@ -80,7 +86,8 @@ def test_a_row_that_is_no_json_is_told_from_a_document_that_is_none() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"[", b'[{"a":1}', b'[{"a":1},', b'[{"a":1} {"b":2}]', b"[,]", b'[{"a":1},]', b"\xff\xfe[", b'{"a":', b"[" + b"[" * 100_000],
+    [b"[", b'[{"a":1}', b'[{"a":1},', b'[{"a":1} {"b":2}]', b"[,]", b'[{"a":1},]', b"\xff\xfe[", b'{"a":',
+     b"[" + b"[" * 100_000],
     ids=lambda body: body[:20].decode(errors="replace"),
 )  # fmt: skip
 def test_a_broken_document_is_refused_as_a_whole(body: bytes) -> None:

@@ -10,9 +10,7 @@ from tessera.domain.verdict import FileError, Tally, judge, metrics
 
 
 def tally(rejected: int, rows: int = 100) -> Tally:
-    return Tally(
-        rows, rows - rejected, rejected, codes=Counter({"INGEST-1401-400": rejected} if rejected else {})
-    )
+    return Tally(rows, rows - rejected, rejected, codes=Counter({"INGEST-1401-400": rejected} if rejected else {}))
 
 
 @pytest.mark.parametrize(
@@ -26,7 +24,10 @@ def test_the_threshold(rejected: int, percent: float | None, accepted: bool) -> 
 
 def test_with_diagnostics_every_reason_is_counted_and_summed_up() -> None:
     errors = judge(tally(4), partial_percent=5, diagnostics=True).errors
-    assert [(error["code"], error["recordCount"]) for error in errors] == [("INGEST-1401-400", 4), ("INGEST-1212-400", 4)]
+    assert [(error["code"], error["recordCount"]) for error in errors] == [
+        ("INGEST-1401-400", 4),
+        ("INGEST-1212-400", 4),
+    ]
     assert "96 rows ingested" in errors[-1]["description"]
     assert "0 rows ingested" in judge(tally(6), partial_percent=5, diagnostics=True).errors[-1]["description"]
 

@@ -152,9 +152,9 @@ class MalformedJsonError(ApiError):
     def __init__(self, reason: str) -> None:
         super().__init__(
             400,
-            "There is a problem extracting the user JSON, field(s) missing or invalid. Correct and try again. "
-            + reason,
+            "There is a problem extracting the user JSON, field(s) missing or invalid. Correct and try again.",
             code="UPLIB-101206-500",
+            detail=reason,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import orjson
 
@@ -14,6 +15,9 @@ from tessera.services.ingestion.ports import Batches, Files, Writer
 from tessera.services.ingestion.staged import placed
 
 APPLY = "apply"
+
+_ROWS_AT_ONCE = 1000
+
 # Ours: the contract does not say what becomes of a second body for an event.
 CONFLICT = "TESSERA-INGEST-CONFLICT"
 
@@ -34,33 +38,26 @@ class Applier:
         batch = self._batches.get(tenant, batch_id)
         if not batch.judged:
             return
-        rows = list(
-            placed(self._files.staged(tenant, batch_id, chunk.chunk), batch.completed_ms, batch_id, chunk.file_index)
-        )
-        written, unchanged = 0, 0
-        conflicts: list[Place] = []
-        if rows:
-            report = self._writer.apply(tenant, batch.dataset_id, rows)
-            written, unchanged, conflicts = report.written, report.unchanged, report.conflicts
+        staged = self._files.staged(tenant, batch_id, chunk.chunk)
+        rows = placed(staged, batch.completed_ms, batch_id, chunk.file_index)
+        count = 0
+        conflicts: list[bytes] = []
+        # A share at a time: thousands of rows in memory at once cost the garbage collector more than the parser.
+        while share := list(islice(rows, _ROWS_AT_ONCE)):
+            count += len(share)
+            lost = self._writer.apply(tenant, batch.dataset_id, share).conflicts
+            conflicts += _conflict_lines(share, lost, chunk.path)
         if conflicts:
-            self._record(tenant, batch_id, chunk, rows, conflicts)
-        result = {"rows": len(rows), "written": written, "unchanged": unchanged, "conflicts": len(conflicts)}
+            self._files.reject(tenant, batch_id, f"conflict_errors_{int(chunk.chunk)}.json", conflicts)
+        # Not how many were new: that would be another figure each time the chunk is applied.
+        result = {"rows": count, "conflicts": len(conflicts)}
         self._files.write_result(tenant, batch_id, APPLY, chunk.chunk, result)
 
-    def _record(
-        self, tenant: Tenant, batch_id: str, chunk: Chunk, rows: Sequence[PlacedRow], conflicts: Sequence[Place]
-    ) -> None:
-        """Keep the bodies that lost to an earlier one of the same event (law 3)."""
-        bodies = {item.place: item.row.body for item in rows}
-        message = "the same event is known with another body; the one accepted first counts"
-        lines = [
-            orjson.dumps(
-                {
-                    **bodies.get(place, {}),
-                    "_errors": [{"code": CONFLICT, "message": message}],
-                    "_filename": chunk.path,
-                }
-            )
-            for place in sorted(conflicts)
-        ]
-        self._files.reject(tenant, batch_id, f"conflict_errors_{int(chunk.chunk)}.json", lines)
+
+def _conflict_lines(rows: Sequence[PlacedRow], conflicts: Sequence[Place], path: str) -> list[bytes]:
+    """Write the rows whose event is known with another body, as rejected rows are written (law 3)."""
+    wanted = set(conflicts)
+    errors = [{"code": CONFLICT, "message": "the event is known with another body; the one accepted first counts"}]
+    return [
+        orjson.dumps({**item.row.body, "_errors": errors, "_filename": path}) for item in rows if item.place in wanted
+    ]

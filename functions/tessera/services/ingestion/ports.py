@@ -74,10 +74,8 @@ class Files(Protocol):
 
 
 class Report(Protocol):
-    """What became of the rows handed to a writer."""
+    """What became of the rows handed to a writer: where events are that came with a second, different body."""
 
-    written: int
-    unchanged: int
     conflicts: list[Place]
 
 

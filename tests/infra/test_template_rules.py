@@ -11,9 +11,9 @@ from aws_cdk import App, Stack
 from aws_cdk import aws_s3 as s3
 from cfnlint import api as cfnlint
 from cfnlint.config import ManualArgs
-from conftest_infra import ROOT, Deployment
 
 from infra.app import build
+from tests.infra.deployment import ROOT, Deployment
 
 
 def findings(directory: Path) -> list[Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from aws_cdk.assertions import Match, Template
-from conftest_infra import Deployment
+
+from tests.infra.deployment import Deployment
 
 
 def template(deployment: Deployment, stack: str) -> Template:

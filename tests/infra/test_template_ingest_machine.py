@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from conftest_infra import Deployment
+
+from tests.infra.deployment import Deployment
 
 
 def definition(deployment: Deployment) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest_infra import ROOT, Deployment
 
 from infra.layers import LOCKS, MAX_UNZIPPED
+from tests.infra.deployment import ROOT, Deployment
 
 NAMES = {
     *("tessera-api-entities", "tessera-api-datasets", "tessera-api-batches", "tessera-api-data-access"),
@@ -167,7 +167,7 @@ def test_lake(aws: Deployment, function: str, read: str, write: str, delete: str
             if action in as_list(statement["Action"])
             for resource in as_list(statement["Resource"])
         }
-        assert found == set(prefixes.split()), action
+        assert found == prefixes, action
 
 
 def test_only_batches_may_start_the_machine(aws: Deployment) -> None:

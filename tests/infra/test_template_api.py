@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from conftest_infra import Deployment
-
 from infra.api import ENDPOINTS
+from tests.infra.deployment import Deployment
 
 ROUTES = {
     "/data/core/ups/access/entities",

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 from aws_cdk import App
 
 from infra.app import build
@@ -45,20 +44,3 @@ def synthesise(directory: Path, **context: str) -> Deployment:
         for file in directory.glob("*.template.json")
     }
     return Deployment(directory, templates)
-
-
-@pytest.fixture(scope="session")
-def aws(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
-    return synthesise(tmp_path_factory.mktemp("aws"))
-
-
-@pytest.fixture(scope="session")
-def everything_on(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
-    return synthesise(
-        tmp_path_factory.mktemp("on"), alarms="true", own_key="true", firewall="true", alarm_email="a@example.com"
-    )
-
-
-@pytest.fixture(scope="session")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
-    return synthesise(tmp_path_factory.mktemp("local"), local="true")

@@ -1,0 +1,128 @@
+"""Canned storage: a real boto3 client whose answers come from memory instead of from the network.
+
+Requests are validated, serialised and signed, and answers checked and parsed, by botocore as ever; only the HTTP
+exchange in between is left out. The bytes answered are those that a service gave to the very same request before.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call to the service: what was asked and what was answered."""
+
+    operation: str
+    arguments: dict[str, Any]
+    answer: dict[str, Any]
+
+
+class NotRecordedError(Exception):
+    """A request was made while measuring that was never recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Raw:
+    body: bytes
+
+    def stream(self) -> Iterator[bytes]:
+        yield self.body
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Wire:
+    """Stands between a DynamoDB client and the network.
+
+    While recording, requests go on to whoever answers behind it, and every call is noted in ``calls``. While
+    replaying, answers come from memory, after ``latency_s``, and a request that was not recorded is an error.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.calls: list[Call] = []
+        self.latency_s = 0.0
+        self.client = client
+        self._answers: dict[tuple[str, bytes], _Answer] = {}
+        self._replaying = False
+        self._sent = threading.local()
+        self._noting = False
+        client.meta.events.register_first("before-send.dynamodb", self._before_send)
+        self.note(True)
+
+    def note(self, noting: bool) -> None:
+        """Begin or stop noting calls."""
+        if noting == self._noting:
+            return
+        self._noting = noting
+        events = self.client.meta.events
+        change = events.register if noting else events.unregister
+        change("provide-client-params.dynamodb", self._before_call)
+        change("after-call.dynamodb", self._after_call)
+
+    def taken(self) -> list[Call]:
+        """Return the calls noted since the last time, and forget them."""
+        calls, self.calls = self.calls, []
+        return calls
+
+    @contextmanager
+    def replaying(self, latency_s: float = 0.0, *, noting: bool = False) -> Iterator[None]:
+        """Answer from memory, each call after ``latency_s``."""
+        self._replaying, self.latency_s = True, latency_s
+        self.note(noting)
+        try:
+            yield
+        finally:
+            self._replaying = False
+            self.note(True)
+
+    def forget(self) -> None:
+        """Forget the answers recorded: a request answered before may be answered otherwise from now on."""
+        self._answers.clear()
+
+    def count(self, operation: str) -> int:
+        """Tell how many different requests of an operation have been recorded."""
+        return sum(target.endswith(f".{operation}") for target, _ in self._answers)
+
+    def _before_send(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse | None:
+        target = request.headers["X-Amz-Target"]
+        body = request.body
+        key = (target.decode() if isinstance(target, bytes) else target, body if isinstance(body, bytes) else b"")
+        if not self._replaying:
+            self._sent.key = key
+            return None
+        answer = self._answers.get(key)
+        if answer is None:
+            raise NotRecordedError(f"{key[0]} {key[1][:300]!r}")
+        if self.latency_s:
+            time.sleep(self.latency_s)
+        return AWSResponse(request.url, answer.status, answer.headers, _Raw(answer.body))
+
+    def _before_call(self, params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+        context["bench"] = params
+
+    def _after_call(self, http_response: Any, parsed: Any, model: Any, context: dict[str, Any], **_: Any) -> None:
+        self.calls.append(Call(model.name, context["bench"], parsed))
+        if self._replaying:
+            return
+        body = http_response.content
+        # As DynamoDB sends it: botocore checks it.
+        headers = {
+            "content-type": "application/x-amz-json-1.0",
+            "x-amzn-requestid": "BENCH",
+            "x-amz-crc32": str(zlib.crc32(body)),
+        }
+        self._answers.setdefault(self._sent.key, _Answer(http_response.status_code, headers, body))

@@ -1,6 +1,6 @@
 """A small client of the service, for the demo and the tests: it fetches its token and adds the headers.
 
-    python -m ops.client [FILE]     prints a token for the client of `.local/client.json`
+`python -m ops.client [FILE]` prints a token for the client of `.local/client.json`.
 """
 
 from __future__ import annotations
@@ -37,12 +37,13 @@ class Client:
         )
         answer.raise_for_status()
         self.token: str = answer.json()["access_token"]
-        self.http.headers |= {
+        self.headers = {
             "Authorization": f"Bearer {self.token}",
             "x-api-key": configuration["api_key"],
             "x-gw-ims-org-id": configuration["org_id"],
             "x-sandbox-name": configuration["sandbox"],
         }
+        self.http.headers.update(self.headers)
 
     @classmethod
     def of_file(cls, file: Path) -> Client:

@@ -23,6 +23,7 @@ CUSTOMERS = "CDNOW customers"
 PURCHASES = "CDNOW purchases"
 SHOWN = ("00004", "00021", "19339")
 _ROWS_PER_FILE = 2000
+_SHOWN_PURCHASES = 8
 _STEPS = ("loading", "loaded", "staging", "staged", "success")
 
 console = Console(highlight=False)
@@ -120,13 +121,15 @@ def show(client: Client, customer: str) -> None:
     answer = client.events(cdnow.CUSTOMER_NAMESPACE, customer)
     answer.raise_for_status()
     purchases = Table("day", "CDs", "dollars", title="Purchases", title_justify="left", title_style="bold")
-    for child in answer.json()["children"]:
-        event = child["entity"]
+    events = [child["entity"] for child in answer.json()["children"]]
+    for event in events[:_SHOWN_PURCHASES]:
         purchases.add_row(
             event["timestamp"][:10],
             str(sum(item["quantity"] for item in event["productListItems"])),
             f"{event['commerce']['order']['priceTotal']:.2f}",
         )
+    if len(events) > _SHOWN_PURCHASES:
+        purchases.add_row("…", "", f"and {len(events) - _SHOWN_PURCHASES} more")
     console.print(purchases)
     console.print(f"[dim]GET {answer.request.url}[/dim]\n", soft_wrap=True)
 
@@ -135,7 +138,7 @@ def request_of(client: Client, customer: str) -> str:
     """Write the requests for a profile and its events as commands to type."""
     its = client.configuration
     url = f"{its['base_url']}/data/core/ups/access/entities"
-    token = "TOKEN=$(.venv/bin/python -m ops.client)"
+    fetching = "TOKEN=$(.venv/bin/python -m ops.client)"
     headers = (
         f'  -H "Authorization: Bearer $TOKEN" -H "x-api-key: {its["api_key"]}" \\\n'
         f'  -H "x-gw-ims-org-id: {its["org_id"]}" -H "x-sandbox-name: {its["sandbox"]}"'
@@ -145,7 +148,7 @@ def request_of(client: Client, customer: str) -> str:
         f"{url}?schema.name={EVENTS}&relatedSchema.name={PROFILE}"
         f"&relatedEntityId={customer}&relatedEntityIdNS={cdnow.CUSTOMER_NAMESPACE}"
     )
-    return f'{token}\ncurl -s "{profile}" \\\n{headers}\ncurl -s "{events}" \\\n{headers}'
+    return f'{fetching}\ncurl -s "{profile}" \\\n{headers}\ncurl -s "{events}" \\\n{headers}'
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def _batches() -> Batches:
         BatchStore(registry),
         ConfigurationStore(aws.dynamodb(), aws.registry_table()),
         Lake(aws.s3(), aws.lake_bucket()),
-        Executions(aws.stepfunctions(), os.environ["INGEST_STATE_MACHINE_ARN"]),
+        Executions(aws.stepfunctions, lambda: os.environ["INGEST_STATE_MACHINE_ARN"]),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -140,8 +141,9 @@ def processed_histories(draw: st.DrawFn) -> tuple[list[Fact], Run]:
 
 
 @pytest.fixture
-def tenants(cloud: None) -> Iterator[Tenant]:
-    """New sandboxes without end: examples share the tables, as tenants do."""
+def tenants(cloud: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tenant]:
+    """New sandboxes without end: examples share the tables, as tenants do. Nobody waits after a lost race."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     configurations = ConfigurationStore(aws.dynamodb(), aws.registry_table())
 
     def make() -> Iterator[Tenant]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -12,17 +12,18 @@ if TYPE_CHECKING:
 
 
 class Executions:
-    """The executions of one state machine."""
+    """The executions of one state machine; its client is made when it is first needed, as few calls do."""
 
-    def __init__(self, client: SFNClient, machine_arn: str) -> None:
+    def __init__(self, client: Callable[[], SFNClient], machine_arn: Callable[[], str]) -> None:
         self._client = client
         self._machine_arn = machine_arn
 
     def start(self, name: str, document: Mapping[str, Any]) -> None:
         """Start an execution, unless there was one of that name: a job asked for twice runs once."""
+        client = self._client()
         try:
-            self._client.start_execution(
-                stateMachineArn=self._machine_arn, name=name, input=orjson.dumps(document).decode()
+            client.start_execution(
+                stateMachineArn=self._machine_arn(), name=name, input=orjson.dumps(document).decode()
             )
-        except self._client.exceptions.ExecutionAlreadyExists:
+        except client.exceptions.ExecutionAlreadyExists:
             return

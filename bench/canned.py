@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +24,14 @@ class Call:
     operation: str
     arguments: dict[str, Any]
     answer: dict[str, Any]
+
+
+def sequential(spans: Sequence[tuple[float, float]]) -> int:
+    """Return the length of the longest chain of calls, each sent after the one before it was answered."""
+    depths: list[tuple[float, int]] = []
+    for sent, answered in sorted(spans):
+        depths.append((answered, 1 + max((depth for until, depth in depths if until <= sent), default=0)))
+    return max((depth for _, depth in depths), default=0)
 
 
 class NotRecordedError(Exception):
@@ -49,13 +57,14 @@ class Wire:
     """Stands between a DynamoDB client and the network.
 
     While recording, requests go on to whoever answers behind it, and every call is noted in ``calls``. While
-    replaying, answers come from memory, after ``latency_s``, and a request that was not recorded is an error.
+    replaying, answers come from memory and a request that was not recorded is an error.
     """
 
     def __init__(self, client: Any) -> None:
         self.calls: list[Call] = []
-        self.latency_s = 0.0
+        self.spans: list[tuple[float, float]] = []
         self.client = client
+        self._latency_s = 0.0
         self._answers: dict[tuple[str, bytes], _Answer] = {}
         self._replaying = False
         self._sent = threading.local()
@@ -79,10 +88,11 @@ class Wire:
         return calls
 
     @contextmanager
-    def replaying(self, latency_s: float = 0.0, *, noting: bool = False) -> Iterator[None]:
-        """Answer from memory, each call after ``latency_s``."""
-        self._replaying, self.latency_s = True, latency_s
-        self.note(noting)
+    def replaying(self, latency_s: float = 0.0) -> Iterator[None]:
+        """Answer from memory; with a latency, note in ``spans`` when each call was sent and answered."""
+        self._replaying, self._latency_s = True, latency_s
+        self.spans = []
+        self.note(False)
         try:
             yield
         finally:
@@ -92,10 +102,6 @@ class Wire:
     def forget(self) -> None:
         """Forget the answers recorded: a request answered before may be answered otherwise from now on."""
         self._answers.clear()
-
-    def count(self, operation: str) -> int:
-        """Tell how many different requests of an operation have been recorded."""
-        return sum(target.endswith(f".{operation}") for target, _ in self._answers)
 
     def _before_send(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse | None:
         target = request.headers["X-Amz-Target"]
@@ -107,8 +113,10 @@ class Wire:
         answer = self._answers.get(key)
         if answer is None:
             raise NotRecordedError(f"{key[0]} {key[1][:300]!r}")
-        if self.latency_s:
-            time.sleep(self.latency_s)
+        if self._latency_s:
+            sent = time.monotonic()
+            time.sleep(self._latency_s)
+            self.spans.append((sent, time.monotonic()))
         return AWSResponse(request.url, answer.status, answer.headers, _Raw(answer.body))
 
     def _before_call(self, params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:

@@ -83,7 +83,7 @@ class DataAccess:
             raise InvalidRequestError(f"path must be in {INPUT_FILES} or {ROW_ERRORS}")
         for file in self._files.received(tenant, batch_id, batch.dataset_id):
             if file.name == name:
-                return iter([orjson.dumps({"path": file.name, "sizeInBytes": file.size, "etag": file.etag.strip('"')})])
+                return iter([orjson.dumps({"path": file.name, "sizeInBytes": file.size, "etag": file.etag})])
         raise NotFoundError(f"Batch {batch_id} has no file {name[:64]}")
 
     def failed(self, tenant: Tenant, batch_id: str) -> Sequence[Entry]:

@@ -120,14 +120,14 @@ class Lake:
                 return b""
             try:
                 answer = self._client.get_object(
-                    Bucket=self.bucket, Key=key, IfMatch=etag, Range=f"bytes={start}-{end - 1}"
+                    Bucket=self.bucket, Key=key, IfMatch=f'"{etag}"', Range=f"bytes={start}-{end - 1}"
                 )
             except ClientError as error:
                 if _code(error) in _MISSING | _CHANGED | {"InvalidRange"}:
                     raise FileChangedError(path) from error
                 raise
             # Also where storage does not know conditions on reads.
-            if answer["ETag"] != etag:
+            if answer["ETag"].strip('"') != etag:
                 raise FileChangedError(path)
             return answer["Body"].read()
 
@@ -259,7 +259,7 @@ class Lake:
     def _list(self, prefix: str) -> list[StoredFile]:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
         found = (
-            StoredFile(item["Key"].removeprefix(prefix), item["Size"], item["ETag"])
+            StoredFile(item["Key"].removeprefix(prefix), item["Size"], item["ETag"].strip('"'))
             for page in pages
             for item in page.get("Contents", [])
         )

@@ -7,8 +7,9 @@ import pkgutil
 import re
 from pathlib import Path
 
-import api
 import pytest
+
+import api
 from tessera.gateway import Endpoint
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -132,12 +132,13 @@ def _segment_membership(fragments: Iterable[RecordFragment]) -> dict[str, Any]:
             chosen = result.setdefault(namespace, {})
             for segment_id, membership in segments.items():
                 present = chosen.get(segment_id)
-                if present is None or _qualified_ms(membership) > _qualified_ms(present):
+                if present is None or qualified_ms(membership) > qualified_ms(present):
                     chosen[segment_id] = membership
     return result
 
 
-def _qualified_ms(membership: object) -> int:
+def qualified_ms(membership: object) -> int:
+    """When a segment was qualified for, in milliseconds; before all times if it does not say."""
     try:
         return parse_ms(membership["lastQualificationTime"]) if isinstance(membership, dict) else -1
     except (KeyError, ValueError, OverflowError):

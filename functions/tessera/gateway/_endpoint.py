@@ -24,8 +24,8 @@ from tessera.gateway._routes import Handler, Permission, Route, Routes
 _ENTITIES = "/data/core/ups/access/entities"
 _USABLE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 _SEND_LESS = (
-    "Send less in one call. A file for a batch can be sent in parts (POST …/files/{path}?action=INITIALIZE, then "
-    "PATCH with Content-Range), or straight to storage with the address that POST …/files/{path}?action=PRESIGN gives."
+    "Send less in one call. A larger file for a batch goes straight to storage, to the address that "
+    "POST …/files/{path}?action=PRESIGN gives."
 )
 
 

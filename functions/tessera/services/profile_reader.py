@@ -79,9 +79,7 @@ class ProfileReader:
         self._store = store
         self._executor = executor
 
-    def person(
-        self, tenant: Tenant, xid: Xid, *, namespace: str | None, policy_id: str | None, now_ms: int
-    ) -> Person:
+    def person(self, tenant: Tenant, xid: Xid, *, namespace: str | None, policy_id: str | None, now_ms: int) -> Person:
         """Read who stands behind an identity, under a merge policy or the default one.
 
         ``namespace`` is the code that the caller named, if any. It is looked for in the configuration only when

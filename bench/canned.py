@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
+from moto.core.models import botocore_stubber
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class _Raw:
 @dataclass(frozen=True, slots=True)
 class _Answer:
     status: int
-    headers: dict[str, str]
+    headers: Any
     body: bytes
 
 
@@ -93,9 +94,12 @@ class Wire:
         self._replaying, self._latency_s = True, latency_s
         self.spans = []
         self.note(False)
+        # botocore asks everyone before it sends, also when it has an answer already.
+        botocore_stubber.enabled = False
         try:
             yield
         finally:
+            botocore_stubber.enabled = True
             self._replaying = False
             self.note(True)
 
@@ -128,9 +132,11 @@ class Wire:
             return
         body = http_response.content
         # As DynamoDB sends it: botocore checks it.
-        headers = {
-            "content-type": "application/x-amz-json-1.0",
-            "x-amzn-requestid": "BENCH",
-            "x-amz-crc32": str(zlib.crc32(body)),
-        }
+        headers = HeadersDict(
+            {
+                "content-type": "application/x-amz-json-1.0",
+                "x-amzn-requestid": "BENCH",
+                "x-amz-crc32": str(zlib.crc32(body)),
+            }
+        )
         self._answers.setdefault(self._sent.key, _Answer(http_response.status_code, headers, body))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def look_ups(history: int = HISTORY) -> Iterator[LookUps]:
     """Fill a store with persons and record what looking them up reads."""
     with store() as made:
         private = rsa.generate_private_key(65537, 2048)
-        fetch, _tokens._fetch = _tokens._fetch, lambda _url: _published(private)
+        fetch, _tokens._fetch = _tokens._fetch, lambda url: _published(private)
         try:
             _register(made)
             entities = importlib.import_module("api.entities")
@@ -160,16 +161,14 @@ def round_trips(found: LookUps) -> list[Line]:
     return lines
 
 
-def cpu(found: LookUps, *, rounds: int = 15) -> dict[str, Compared]:
+def cpu(found: LookUps, *, rounds: int = 9) -> dict[str, Compared]:
     """L2: CPU of the handler and of the same calls, the same decoding and the same encoding with nothing else."""
     compared = {}
     with output_to(), found.wire.replaying():
         for subject in found.subjects:
             floor = _floor(found.wire.client, subject)
-            times = max(6, 120 // subject.members)
-            compared[subject.what] = compare(
-                lambda subject=subject: found.find(subject), floor, times=times, rounds=rounds
-            )
+            times = max(4, 60 // subject.members)
+            compared[subject.what] = compare(partial(found.find, subject), floor, times=times, rounds=rounds)
     return compared
 
 
@@ -312,5 +311,3 @@ def _forget() -> None:
     admission = importlib.import_module("tessera.gateway._admission")
     for kept in (entities._table, entities._configurations, admission.admission):
         kept.cache_clear()
-
-

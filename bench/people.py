@@ -14,10 +14,27 @@ OTHER_RECORDS = "66f0a1b2c3d4e5f601234568"
 EVENTS = "66f0a1b2c3d4e5f601234569"
 NAMESPACE = "crmId"
 _FIRST = datetime(2024, 10, 1, tzinfo=UTC)
-_FIRST_NAMES = "Ada Grace Alan Edsger Barbara Donald Radia Leslie Frances Tony".split()
-_LAST_NAMES = "Lovelace Hopper Turing Dijkstra Liskov Knuth Perlman Lamport Allen Hoare".split()
-_CITIES = "Lisbon Oslo Vienna Dublin Athens Madrid Zagreb Tallinn Riga Ghent".split()
-_WORDS = "amber basil cedar delta ember fjord grove haven islet jetty kiosk lotus maple north ocean pearl".split()
+_FIRST_NAMES = ["Ada", "Grace", "Alan", "Edsger", "Barbara", "Donald", "Radia", "Leslie", "Frances", "Tony"]
+_LAST_NAMES = ["Lovelace", "Hopper", "Turing", "Dijkstra", "Liskov", "Knuth", "Perlman", "Lamport", "Allen", "Hoare"]
+_CITIES = ["Lisbon", "Oslo", "Vienna", "Dublin", "Athens", "Madrid", "Zagreb", "Tallinn", "Riga", "Ghent"]
+_WORDS = [
+    "amber",
+    "basil",
+    "cedar",
+    "delta",
+    "ember",
+    "fjord",
+    "grove",
+    "haven",
+    "islet",
+    "jetty",
+    "kiosk",
+    "lotus",
+    "maple",
+    "north",
+    "ocean",
+    "pearl",
+]
 
 
 def identity_map(value: str, linked: Iterable[str] = ()) -> dict[str, Any]:

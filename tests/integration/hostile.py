@@ -19,10 +19,12 @@ class CrashError(BaseException):
 
 
 class HostileClient:
-    """Wraps a client; ``random`` decides what goes wrong, ``calls_to_live`` after how many calls the process dies."""
+    """Wraps a client; ``random`` decides what goes wrong, ``calls_to_live`` after how many calls the process dies,
+    ``conflict_rate`` how many of the transactions meet another one."""
 
-    def __init__(self, client: Any, seed: int, calls_to_live: int | None = None) -> None:
+    def __init__(self, client: Any, seed: int, calls_to_live: int | None = None, conflict_rate: float = 0.2) -> None:
         self._client = client
+        self._conflict_rate = conflict_rate
         self._random = random.Random(seed)
         self._calls_to_live = calls_to_live
 
@@ -32,7 +34,7 @@ class HostileClient:
 
     def _call(self, name: str, method: Any, request: dict[str, Any]) -> Any:
         self._live()
-        if name == "transact_write_items" and self._random.random() < 0.2:
+        if name == "transact_write_items" and self._random.random() < self._conflict_rate:
             raise conflict(len(request["TransactItems"]))
         if name == "query":
             request = {**request, "Limit": 1}

@@ -1,0 +1,199 @@
+"""I1, I2, I3: what it takes to bring rows in, in write units and in CPU."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from botocore import xform_name
+
+from bench.people import EVENTS, OTHER_RECORDS, RECORDS, event, record
+from bench.store import BATCH, DAY_MS, ENVIRONMENT, START_MS, TENANT, Inline, Store, store
+from bench.table import Line, limited
+from bench.timing import Compared, compare
+from bench.units import Meter
+from ops import cdnow
+from tessera.domain.batch import Batch
+from tessera.services.ingestion.applying import Applier
+from tessera.services.ingestion.chunks import Chunk, ChunkKind
+from tessera.services.ingestion.validation import Validator
+from tessera.services.profile_writer import ProfileWriter
+from tessera.storage import aws
+from tessera.storage.batches import BatchStore
+from tessera.storage.lake import Lake
+
+_ROWS = 2000
+_EVENTS_PER_IDENTITY = 10
+_ROW_BYTES = 500
+_FILE = "rows.json"
+_GRAPHS = (2, 5, 20)
+_CUSTOMERS = 500
+
+
+@dataclass(frozen=True)
+class Units:
+    """What one event takes in request units, for the prices: those of known identities, a new day begun."""
+
+    written: float
+    read: float
+
+
+def event_units() -> tuple[list[Line], Units]:
+    """I1: write units per event, also of the sample's purchases into an empty store."""
+    values = [f"person-{number}" for number in range(100)]
+
+    def events(first: int, each: int) -> list[dict[str, Any]]:
+        return [event(value, number, _ROW_BYTES) for value in values for number in range(first, first + each)]
+
+    lines = []
+    with store() as made:
+        meter = Meter()
+        made.metered(meter, EVENTS, events(0, 10))
+        again, _ = made.metered(meter, EVENTS, events(10, 10))
+        next_day, read = made.metered(meter, EVENTS, events(20, 10), START_MS + DAY_MS)
+        single, _ = made.metered(meter, EVENTS, events(30, 1), START_MS + 2 * DAY_MS)
+    lines.append(limited("I1", "known identities", again, 1, floor="1"))
+    lines.append(limited("I1", "known, first batch of a day, 10 events each", next_day, 1, floor="1"))
+    lines.append(limited("I1", "known, one event each per day", single, 1, floor="1"))
+    with store() as made:
+        bought = [purchase for purchase in cdnow.purchases() if int(purchase.sample) <= _CUSTOMERS]
+        cold, _ = made.metered(Meter(), EVENTS, list(cdnow.events(bought)))
+    what = f"empty store, sample data: {len(bought):,} events of {_CUSTOMERS} people"
+    lines.append(Line("I1", what, "1", f"{cold:.2f}"))
+    return lines, Units(next_day, read)
+
+
+def record_units() -> list[Line]:
+    """I3: write units of a record row."""
+    values = [f"person-{number}" for number in range(100)]
+    with store() as made:
+        meter = Meter()
+        first, _ = made.metered(meter, RECORDS, [record(value, _ROW_BYTES) for value in values])
+        repeat, _ = made.metered(
+            meter, RECORDS, [record(value, _ROW_BYTES, version=1) for value in values], START_MS + DAY_MS
+        )
+    lines = [
+        limited("I3", "first row of an identity", first, 3, floor="2"),
+        limited("I3", "repeat with new content", repeat, 1, floor="1"),
+    ]
+    lines.extend(_link_line(members) for members in _GRAPHS)
+    return lines
+
+
+def _link_line(members: int) -> Line:
+    """Link one more known identity to a graph, with a row of the identity that leads it."""
+    values = [f"{members}-{number}" for number in range(members)]
+    with store() as made:
+        meter = Meter()
+        linked = values[1:-1]
+        made.metered(meter, RECORDS, [record(values[0], _ROW_BYTES, linked)])
+        made.metered(meter, RECORDS, [record(values[-1], _ROW_BYTES)])
+        row = [record(values[0], _ROW_BYTES, values[1:], version=1)]
+        written, _ = made.metered(meter, RECORDS, row, START_MS + DAY_MS)
+    what = f"with a new link, {members} members then: {written:.0f} units, per member"
+    return limited("I3", what, written / members, 2, floor=f"{2 + 1 / members:.2f}")
+
+
+class _Bucket:
+    """The lake's bucket in memory, and what was asked of it."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+
+    def put_object(self, **arguments: Any) -> dict[str, Any]:
+        self.calls.append(("put_object", arguments))
+        self.objects[arguments["Key"]] = arguments["Body"]
+        return {}
+
+    def get_object(self, **arguments: Any) -> dict[str, Any]:
+        self.calls.append(("get_object", arguments))
+        body = self.objects[arguments["Key"]]
+        if "Range" in arguments:
+            start, _, end = arguments["Range"].removeprefix("bytes=").partition("-")
+            body = body[int(start) : int(end) + 1]
+        return {"ETag": "etag", "Body": io.BytesIO(body)}
+
+
+@dataclass
+class _Worker:
+    """Validates and applies the one chunk of a batch."""
+
+    made: Store
+    chunk: Chunk
+    bucket: _Bucket = field(default_factory=_Bucket)
+
+    def run(self, executor: Executor) -> None:
+        batches = BatchStore(self.made.registry)
+        lake = Lake(self.bucket, ENVIRONMENT["LAKE_BUCKET"])  # type: ignore[arg-type]
+        writer = ProfileWriter(self.made.configurations, self.made.table, executor)
+        Validator(batches, self.made.configurations, lake).validate(TENANT, BATCH, self.chunk)
+        Applier(batches, lake, writer).apply(TENANT, BATCH, self.chunk)
+
+
+def row_cpu(*, rounds: int = 3) -> dict[str, Compared]:
+    """I2: CPU per row of validating and applying a chunk, and of parsing it and making the same calls."""
+    identities = [f"person-{number}" for number in range(_ROWS // _EVENTS_PER_IDENTITY)]
+    numbers = range(_EVENTS_PER_IDENTITY)
+    people = [f"person-{number}" for number in range(_ROWS)]
+    events = [event(value, number, _ROW_BYTES) for number in numbers for value in identities]
+    return {
+        "events": _compared(EVENTS, [event(value, 99, _ROW_BYTES) for value in identities], events, rounds),
+        "records": _compared(
+            OTHER_RECORDS,
+            [record(value, _ROW_BYTES) for value in people],
+            [record(value, _ROW_BYTES, version=1) for value in people],
+            rounds,
+        ),
+    }
+
+
+def _compared(
+    dataset_id: str, before: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]], rounds: int
+) -> Compared:
+    raw = b"\n".join([*map(orjson.dumps, rows), b""])
+    with store() as made:
+        made.write(dataset_id, before)
+        # As a worker that comes in the course of the same day: the identities are known.
+        batch = Batch(BATCH, dataset_id, START_MS, "bench", completed_ms=START_MS + 1000, judged=True)
+        BatchStore(made.registry).add(TENANT, batch)
+        worker = _Worker(made, Chunk("000000", ChunkKind.LINES, 0, _FILE, "etag", len(raw), 0, len(raw)))
+        worker.bucket.objects[f"raw/{TENANT.key}/{BATCH}/{dataset_id}/{_FILE}"] = raw
+        made.wire.taken()
+        made.wire.forget()
+        worker.run(Inline())
+        calls = made.wire.taken()
+        made.record_pointers()
+        result = orjson.loads(worker.bucket.objects[f"jobs/{TENANT.key}/ingest/{BATCH}/apply/000000.json"])
+        if result["rows"] != len(rows) or result["conflicts"]:
+            raise RuntimeError(f"of {len(rows)} rows {result} were applied")
+        with made.wire.replaying(), ThreadPoolExecutor(aws.CONNECTIONS) as executor:
+            floor = _floor(made.wire.client, calls, worker.bucket, raw, executor)
+            whole = compare(lambda: worker.run(executor), floor, times=1, rounds=rounds)
+    return Compared(whole.ours_ms / len(rows), whole.floor_ms / len(rows), whole.ratio)
+
+
+def _floor(client: Any, calls: Sequence[Any], bucket: _Bucket, raw: bytes, executor: Executor) -> Callable[[], object]:
+    made = [(getattr(client, xform_name(call.operation)), call.arguments) for call in calls]
+    lake = [(getattr(bucket, name), arguments) for name, arguments in bucket.calls]
+
+    def floor() -> None:
+        for operation, arguments in lake:
+            operation(**arguments)
+        for line in raw.splitlines():
+            orjson.loads(line)
+        list(executor.map(lambda call: call[0](**call[1]), made))
+
+    return floor
+
+
+def cpu_lines(compared: dict[str, Compared]) -> list[Line]:
+    """I2 as lines."""
+    return [
+        limited("I2", f"{kind}: {each.ours_ms:.2f} ms of CPU per row", each.ratio, 2, floor=f"{each.floor_ms:.2f} ms")
+        for kind, each in compared.items()
+    ]

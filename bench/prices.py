@@ -1,0 +1,27 @@
+"""What AWS charges in us-east-1, on demand, in dollars, without free tiers: as known in November 2025. They change."""
+
+from __future__ import annotations
+
+AS_OF = "us-east-1, November 2025"
+
+MILLION = 1_000_000
+
+GATEWAY_REST_PER_REQUEST = 3.50 / MILLION
+LAMBDA_PER_REQUEST = 0.20 / MILLION
+LAMBDA_ARM_PER_GB_SECOND = 0.0000133334
+DYNAMODB_PER_READ_UNIT = 0.125 / MILLION
+DYNAMODB_PER_WRITE_UNIT = 0.625 / MILLION
+LOGS_PER_GB = 0.50
+XRAY_PER_TRACE = 5.00 / MILLION
+TRANSFER_OUT_PER_GB = 0.09
+S3_PER_PUT = 0.005 / 1000
+S3_PER_GET = 0.0004 / 1000
+STEP_FUNCTIONS_PER_TRANSITION = 25.00 / MILLION
+
+# What stands there for a month whether anybody calls or not.
+COGNITO_PER_MACHINE_CLIENT = 6.00
+KMS_KEY = 1.00
+WAF_ACL = 5.00
+WAF_RULE = 1.00
+ALARM_METRIC = 0.10
+FREE_ALARM_METRICS = 10

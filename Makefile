@@ -40,6 +40,9 @@ check: setup ## Lint, format, types and layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+openapi: setup ## Write docs/openapi.json anew from the routes
+	@$(BIN)/python -m ops.openapi
+
 test: check ## Everything that a change must pass
 	@$(BIN)/pytest
 
@@ -92,4 +95,4 @@ help: ## Show this
 		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
 		/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: run demo stop client sandbox check test bench invoke synth deploy lock clean setup help
+.PHONY: run demo stop client sandbox check openapi test bench invoke synth deploy lock clean setup help

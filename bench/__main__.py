@@ -12,14 +12,18 @@ from pathlib import Path
 import orjson
 from rich.console import Console
 
-from bench import cost, imports, ingestion, lookup, prices
+from bench import cost, explained, imports, ingestion, lookup, merging, persons, prices, several
 from bench.machine import machine
+from bench.session import session
 from bench.table import Line, show
 
 BUDGETS = {
     "L1": "sequential round trips to storage per look-up",
     "L2": "CPU of a warm look-up through the handler, against the same calls and nothing else",
     "L3": "read units per look-up",
+    "P1": "a POST of 100 identities: calls, rounds of them, CPU against the same calls and nothing else",
+    "X1": "CPU of a look-up with explain=true, against the same without",
+    "M1": "CPU of merging by a policy, per fragment, against a merge written by hand",
     "I1": "write units per event under 1 KB, no computed attributes",
     "I2": "CPU per row validated and applied, against parsing it and making the same calls",
     "I3": "write units per record row under 1 KB",
@@ -28,21 +32,36 @@ BUDGETS = {
 }
 
 
-def measure(wanted: Sequence[str]) -> list[Line]:
+_LOOK_UPS = {"L1", "L2", "L3"}
+
+
+def measure(wanted: Sequence[str], *, wide: bool) -> list[Line]:
     """Measure the budgets asked for, and what the prices of them need."""
     lines: list[Line] = []
     priced = "$" in wanted
-    if priced or {"L1", "L2", "L3"} & set(wanted):
+    if priced or _LOOK_UPS & set(wanted):
         _say("look-ups")
-        with lookup.look_ups(lookup.HISTORY if {"L1", "L2", "L3"} & set(wanted) else 0) as found:
-            if "L1" in wanted:
-                lines += lookup.round_trips(found)
-            compared = lookup.cpu(found) if priced or "L2" in wanted else {}
-            if "L2" in wanted:
-                lines += lookup.cpu_lines(found, compared)
-            if "L3" in wanted:
-                lines += lookup.read_lines(found)
-            costs = lookup.costs(found, compared) if priced else {}
+        history = persons.HISTORY if _LOOK_UPS & set(wanted) else 0
+        rounds, cpu = "L1" in wanted, priced or "L2" in wanted
+        found = lookup.usual(history, rounds=rounds, cpu=cpu)
+        costs = lookup.costs(found)
+        if wide:
+            _say("look-ups of persons of many shapes")
+            found += lookup.wide(rounds=rounds, cpu=cpu)
+        lines += lookup.round_trips(found)
+        lines += lookup.cpu_lines(found) if "L2" in wanted else []
+        lines += lookup.read_lines(found) if "L3" in wanted else []
+    if {"P1", "X1"} & set(wanted):
+        with session() as asked:
+            if "P1" in wanted:
+                _say("look-ups of many")
+                lines += several.measure(asked)
+            if "X1" in wanted:
+                _say("explanations")
+                lines += explained.measure(asked)
+    if "M1" in wanted:
+        _say("merging")
+        lines += merging.measure()
     if priced or "I1" in wanted:
         _say("write units of events")
         event_lines, units = ingestion.event_units()
@@ -74,15 +93,17 @@ def main() -> int:
         description=f"{__doc__}\n\n{listed}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--only", metavar="IDS", default=",".join(BUDGETS), help="some budgets, as in L2,S1")
+    parser.add_argument("--only", metavar="IDS", default=",".join(BUDGETS), help="some budgets, as in L2,S1 or L")
+    parser.add_argument("--wide", action="store_true", help="look up persons of many more shapes")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures to a file as well")
     given = parser.parse_args()
-    wanted = [name.strip().upper() for name in given.only.split(",") if name.strip()]
-    unknown = sorted(set(wanted) - set(BUDGETS))
-    if unknown or not wanted:
+    asked = [name.strip().upper() for name in given.only.split(",") if name.strip()]
+    unknown = [start for start in asked if not any(name.startswith(start) for name in BUDGETS)]
+    if unknown or not asked:
         parser.error(f"no such budget: {', '.join(unknown) or given.only!r}. There are {', '.join(BUDGETS)}")
+    wanted = [name for name in BUDGETS if name.startswith(tuple(asked))]
     started = time.monotonic()
-    lines = measure(wanted)
+    lines = measure(wanted, wide=given.wide)
     console = Console(width=None if sys.stdout.isatty() else 140)
     about = machine()
     show(console, lines)

@@ -12,6 +12,7 @@ import orjson
 RECORDS = "66f0a1b2c3d4e5f601234567"
 OTHER_RECORDS = "66f0a1b2c3d4e5f601234568"
 EVENTS = "66f0a1b2c3d4e5f601234569"
+MANY_RECORDS = tuple(f"66f0a1b2c3d4e5f6012346{number:02x}" for number in range(20))
 NAMESPACE = "crmId"
 _FIRST = datetime(2024, 10, 1, tzinfo=UTC)
 _FIRST_NAMES = ["Ada", "Grace", "Alan", "Edsger", "Barbara", "Donald", "Radia", "Leslie", "Frances", "Tony"]
@@ -62,6 +63,28 @@ def record(value: str, size: int, linked: Iterable[str] = (), version: int = 0) 
         "_acme": {"version": version, "points": pick.randrange(100_000), "active": pick.random() < 0.5},
     }
     return _filled(body, size, pick)
+
+
+def wide_record(value: str, number: int, attributes: int, linked: Iterable[str] = ()) -> dict[str, Any]:
+    """Make the record that a person has in one of many datasets, ``attributes`` in groups of ten: the same in each."""
+    pick = random.Random(f"{value}/{number}/{attributes}")
+    groups: dict[str, dict[str, Any]] = {}
+    for attribute in range(attributes):
+        group = groups.setdefault(f"group{attribute // 10:02d}", {})
+        group[f"attribute{attribute % 10}"] = _value(attribute % 10, pick)
+    return {"identityMap": identity_map(value, linked), "_acme": groups}
+
+
+def _value(kind: int, pick: random.Random) -> Any:
+    match kind:
+        case 0 | 1:
+            return pick.randrange(1_000_000)
+        case 2:
+            return pick.random() < 0.5
+        case 3:
+            return [pick.choice(_WORDS), pick.choice(_WORDS)]
+        case _:
+            return f"{pick.choice(_WORDS)} {pick.choice(_WORDS)} {pick.randrange(10_000)}"
 
 
 def event(value: str, number: int, size: int) -> dict[str, Any]:

@@ -16,16 +16,18 @@ import orjson
 from moto import mock_aws
 
 from bench.canned import Wire
-from bench.people import EVENTS, OTHER_RECORDS, RECORDS
+from bench.people import EVENTS, MANY_RECORDS, OTHER_RECORDS, RECORDS
 from bench.units import Meter
 from tessera.domain.configuration import Configuration, DatasetKind, DatasetSettings
 from tessera.domain.merge_policy import MergePolicy
 from tessera.domain.place import batch_place
+from tessera.domain.profile import Event
 from tessera.domain.rows import PlacedRow, accept
 from tessera.domain.tenant import Tenant
 from tessera.services.profile_writer import ProfileWriter
 from tessera.storage import aws
 from tessera.storage.configuration import ConfigurationStore
+from tessera.storage.profile_items import event_item, event_key
 from tessera.storage.profile_table import ProfileTable
 from tessera.storage.registry import Registry
 
@@ -46,10 +48,21 @@ BATCH = "01J8ZQ4W5N6V7B8C9D0E1F2G3H"
 DAY_MS = 86_400_000
 START_MS = 20_000 * DAY_MS
 _DATASETS = {
-    RECORDS: DatasetSettings(RECORDS, DatasetKind.RECORD, profile_enabled=True, identity_enabled=True),
-    OTHER_RECORDS: DatasetSettings(OTHER_RECORDS, DatasetKind.RECORD, profile_enabled=True, identity_enabled=True),
-    EVENTS: DatasetSettings(EVENTS, DatasetKind.EVENT, profile_enabled=True, identity_enabled=True),
+    dataset_id: DatasetSettings(
+        dataset_id,
+        DatasetKind.EVENT if dataset_id == EVENTS else DatasetKind.RECORD,
+        profile_enabled=True,
+        identity_enabled=True,
+    )
+    for dataset_id in (RECORDS, OTHER_RECORDS, EVENTS, *MANY_RECORDS)
 }
+POLICY = MergePolicy("b7d3c6a2-5f0e-4c8b-9a41-2d6e8f7a9c10", "Default Timebased", default=True)
+CONFIGURATION = (
+    Configuration(1, "7a1f", TENANT.sandbox, "production", datasets=_DATASETS)
+    .with_policy(POLICY)
+    .with_namespaces(["crmId", "loyaltyId", "CdnowId", "CdnowSampleId"])
+)
+_BATCH_WRITE = 25
 # Enough random picks of the configuration's pointer to meet each of its replicas.
 _PICKS = 120
 
@@ -66,7 +79,7 @@ class Inline(Executor):
 
 @dataclass
 class Store:
-    """The tables of one measurement, with a sandbox and three datasets."""
+    """The tables of one measurement, with a sandbox and its datasets."""
 
     wire: Wire
     configurations: ConfigurationStore
@@ -90,6 +103,22 @@ class Store:
     def write(self, dataset_id: str, bodies: Iterable[dict[str, Any]], at_ms: int = START_MS) -> None:
         """Write rows as one worker does."""
         self._writer.apply(TENANT, dataset_id, self.place(dataset_id, bodies, at_ms))
+
+    def keep(self, dataset_id: str, bodies: Iterable[dict[str, Any]]) -> None:
+        """Store more events of identities and streams that are there, as the items that writing them would leave.
+
+        It is a tenth of the work.
+        """
+        puts: list[Any] = []
+        for item in self.place(dataset_id, bodies):
+            row = item.row
+            key = event_key(row.timestamp_ms, dataset_id, row.event_id)
+            event = Event(row.primary.xid(TENANT), key, dataset_id, item.place, row.body)
+            puts.append({"PutRequest": {"Item": event_item(TENANT, event)}})
+        for start in range(0, len(puts), _BATCH_WRITE):
+            some = puts[start : start + _BATCH_WRITE]
+            self.wire.client.batch_write_item(RequestItems={ENVIRONMENT["PROFILE_TABLE"]: some})
+        self.wire.taken()
 
     def metered(
         self, meter: Meter, dataset_id: str, bodies: Sequence[dict[str, Any]], at_ms: int = START_MS
@@ -120,10 +149,7 @@ def store() -> Iterator[Store]:
             client: Any = aws.dynamodb()
             _create_tables(client)
             configurations = ConfigurationStore(client, aws.registry_table())
-            policy = MergePolicy("b7d3c6a2-5f0e-4c8b-9a41-2d6e8f7a9c10", "Default Timebased", default=True)
-            configuration = Configuration(1, "7a1f", TENANT.sandbox, "production", datasets=_DATASETS)
-            codes = ["crmId", "loyaltyId", "CdnowId", "CdnowSampleId"]
-            configurations.create(TENANT, configuration.with_policy(policy).with_namespaces(codes))
+            configurations.create(TENANT, CONFIGURATION)
             table = ProfileTable(client, aws.profile_table())
             yield Store(Wire(client), configurations, table, Registry(client, aws.registry_table()))
     finally:

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+_ROUND_MS = 120
+_MOST_CALLS = 1000
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -23,17 +26,31 @@ class Compared:
 
 
 def compare(ours: Callable[[], object], floor: Callable[[], object], *, times: int, rounds: int) -> Compared:
-    """Take turns: ``times`` calls of each per round, all threads counted. The first round of each is not."""
+    """Take turns: ``times`` calls of each per round, all threads counted. The first round of each is not.
+
+    What is in memory before, the canned store above all, is kept out of garbage collections: a function has no such.
+    """
     pairs = []
-    for _ in range(rounds + 1):
-        one, other = _cpu_ms(ours, times), _cpu_ms(floor, times)
-        pairs.append((one, other))
+    gc.collect()
+    gc.freeze()
+    try:
+        for _ in range(rounds + 1):
+            one, other = _cpu_ms(ours, times), _cpu_ms(floor, times)
+            pairs.append((one, other))
+    finally:
+        gc.unfreeze()
     pairs = pairs[1:]
     return Compared(
         median(one for one, _ in pairs),
         median(other for _, other in pairs),
         median(one / other for one, other in pairs),
     )
+
+
+def enough(do: Callable[[], object]) -> int:
+    """Return how many calls make a round long enough to measure, and not longer than need be."""
+    do()
+    return max(1, min(_MOST_CALLS, round(_ROUND_MS / max(_cpu_ms(do, 2), 0.001))))
 
 
 def _cpu_ms(do: Callable[[], object], times: int) -> float:

@@ -34,9 +34,24 @@ class Endpoint:
     grant: Callable[[ServiceFunction, StorageStack, JobsStack], None]
 
 
-def _entities(function: ServiceFunction, storage: StorageStack, _jobs: JobsStack) -> None:
+# Heads change in transactions, each on condition of what was read; rows are the ingestion's alone.
+_WRITE_HEADS = ("dynamodb:PutItem", "dynamodb:ConditionCheckItem")
+
+
+def _entities(function: ServiceFunction, storage: StorageStack, jobs: JobsStack) -> None:
     storage.grant_profile(function)
     storage.grant_registry(function)
+    # A delete writes cutoffs on heads together with its job's record, then starts the sweep.
+    storage.allow_profile(function, *_WRITE_HEADS)
+    storage.allow_registry(function, "dynamodb:PutItem")
+    function.allow(["states:StartExecution"], [jobs.delete.state_machine_arn])
+    function.function.add_environment("DELETE_STATE_MACHINE_ARN", jobs.delete.state_machine_arn)
+
+
+def _identities(function: ServiceFunction, storage: StorageStack, _jobs: JobsStack) -> None:
+    storage.grant_registry(function, write=True)
+    storage.grant_profile(function)
+    storage.allow_profile(function, *_WRITE_HEADS)
 
 
 def _datasets(function: ServiceFunction, storage: StorageStack, _jobs: JobsStack) -> None:
@@ -55,8 +70,30 @@ def _data_access(function: ServiceFunction, storage: StorageStack, _jobs: JobsSt
     storage.grant_lake(function, read=["raw", "staged", "rejected", "jobs"])
 
 
+def _merge_policies(function: ServiceFunction, storage: StorageStack, _jobs: JobsStack) -> None:
+    storage.grant_registry(function, write=True)
+    storage.grant_profile(function)
+    # A dry run takes its sample of persons from the index.
+    function.allow(["dynamodb:Query"], [f"{storage.tables.profile.table_arn}/index/index"])
+
+
 ENDPOINTS = (
     Endpoint("entities", ("/data/core/ups/access/entities",), _entities),
+    Endpoint(
+        "identities",
+        (
+            "/data/core/identity",
+            "/data/core/identity/{proxy+}",
+            "/data/core/idnamespace/identities",
+            "/data/core/idnamespace/identities/{proxy+}",
+        ),
+        _identities,
+    ),
+    Endpoint(
+        "merge_policies",
+        ("/data/core/ups/config/mergePolicies", "/data/core/ups/config/mergePolicies/{proxy+}"),
+        _merge_policies,
+    ),
     Endpoint(
         "datasets",
         (

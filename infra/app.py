@@ -26,7 +26,12 @@ def build(app: App) -> App:
         app, f"{prefix}Storage", settings=settings, env=where, description="Tessera: tables, lake and callers"
     )
     jobs = JobsStack(
-        app, f"{prefix}Jobs", settings=settings, storage=storage, env=where, description="Tessera: the ingest machine"
+        app,
+        f"{prefix}Jobs",
+        settings=settings,
+        storage=storage,
+        env=where,
+        description="Tessera: the ingest and delete machines",
     )
     api = ApiStack(
         app,

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
-from aws_cdk import CfnElement, CfnOutput, Duration, RemovalPolicy, Stack, Token
+from aws_cdk import CfnElement, CfnOutput, Duration, Stack, Token
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_logs as logs
 from aws_cdk import aws_stepfunctions as sfn
-from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
 from infra.acknowledge import acknowledge
+from infra.deletion import DeleteFunctions, DeleteMachine
 from infra.function import ServiceFunction
 from infra.layers import make_layer
+from infra.machine import make_machine, make_task
 from infra.settings import Settings
 from infra.storage import StorageStack
 
@@ -94,36 +94,19 @@ class IngestMachine(Construct):
         super().__init__(scope, construct_id)
         self._settings = settings
         self._bucket = storage.lake.bucket
-        log_group = logs.LogGroup(
+        statements = [iam.PolicyStatement(actions=["s3:GetObject"], resources=storage.lake_objects(["jobs"]))]
+        if storage.key:
+            statements.append(iam.PolicyStatement(actions=["kms:Decrypt"], resources=[storage.key.key_arn]))
+        self.machine, role = make_machine(
             self,
-            "Log",
-            log_group_name=f"/aws/vendedlogs/states/{settings.name}-ingest",
-            retention=logs.RetentionDays.ONE_MONTH,
-            removal_policy=RemovalPolicy.DESTROY,
+            settings=settings,
+            name="ingest",
+            definition=self._definition(functions),
+            functions=functions.all,
+            statements=statements,
         )
-        role = self._role(storage, functions)
-        self.machine = sfn.StateMachine(
-            self,
-            "Machine",
-            state_machine_name=f"{settings.name}-ingest",
-            definition_body=sfn.DefinitionBody.from_chainable(self._definition(functions)),
-            # By hand: what CDK grants for a Distributed Map opens the whole bucket.
-            role=role.without_policy_updates(),
-            tracing_enabled=True,
-            # Without execution data: rows never pass through the machine, but reasons might quote one.
-            logs=sfn.LogOptions(destination=log_group, level=sfn.LogLevel.ERROR, include_execution_data=False),
-            timeout=Duration.hours(24),
-            removal_policy=RemovalPolicy.DESTROY,
-        )
-        acknowledge(role, "Log delivery and X-Ray name no resource.", "IAM5[Resource::*]")
         storage.acknowledge_lake(role, ["jobs"])
         self._acknowledge_maps()
-        acknowledge(
-            self.machine,
-            "Errors are logged. Logging every event would cost more than the executions, for a history that Step "
-            "Functions keeps by itself for 90 days.",
-            "SF1",
-        )
 
     def _acknowledge_maps(self) -> None:
         """Accept the policy CDK adds for the maps, which run their items as executions of the machine."""
@@ -139,50 +122,15 @@ class IngestMachine(Construct):
             *(f"IAM5[{executions}{label}:*]" for label in ("", "/Validate", "/Apply")),
         )
 
-    def _role(self, storage: StorageStack, functions: IngestFunctions) -> iam.Role:
-        statements = [
-            iam.PolicyStatement(
-                actions=["lambda:InvokeFunction"],
-                resources=[task.function.function_arn for task in functions.all],
-            ),
-            iam.PolicyStatement(actions=["s3:GetObject"], resources=storage.lake_objects(["jobs"])),
-            iam.PolicyStatement(
-                actions=[
-                    "logs:CreateLogDelivery",
-                    "logs:GetLogDelivery",
-                    "logs:UpdateLogDelivery",
-                    "logs:DeleteLogDelivery",
-                    "logs:ListLogDeliveries",
-                    "logs:PutResourcePolicy",
-                    "logs:DescribeResourcePolicies",
-                    "logs:DescribeLogGroups",
-                    "xray:PutTraceSegments",
-                    "xray:PutTelemetryRecords",
-                    "xray:GetSamplingRules",
-                    "xray:GetSamplingTargets",
-                ],
-                resources=["*"],
-            ),
-        ]
-        if storage.key:
-            statements.append(iam.PolicyStatement(actions=["kms:Decrypt"], resources=[storage.key.key_arn]))
-        return iam.Role(
-            self,
-            "Role",
-            assumed_by=iam.ServicePrincipal("states.amazonaws.com"),
-            description="What the ingest machine may do",
-            inline_policies={"machine": iam.PolicyDocument(statements=statements)},
-        )
-
     def _definition(self, functions: IngestFunctions) -> sfn.IChainable:
         failed = sfn.Fail(self, "Failed", error="IngestFailed", cause="The batch's record says why")
-        record_failure = self._task("Fail", functions.fail).next(failed)
+        record_failure = make_task(self, "Fail", functions.fail, self._settings).next(failed)
 
-        plan = self._task("Plan", functions.plan)
+        plan = make_task(self, "Plan", functions.plan, self._settings)
         validate = self._map("Validate", functions.validate)
-        decide = self._task("Decide", functions.decide)
+        decide = make_task(self, "Decide", functions.decide, self._settings)
         apply = self._map("Apply", functions.apply)
-        finish = self._task("Finish", functions.finish)
+        finish = make_task(self, "Finish", functions.finish, self._settings)
         for state in (plan, validate, decide, apply, finish):
             state.add_catch(record_failure, errors=["States.ALL"], result_path="$.error")
 
@@ -199,17 +147,6 @@ class IngestMachine(Construct):
         return plan.next(
             sfn.Choice(self, "Anything to validate").when(has_chunks, validate.next(decide)).otherwise(decide)
         )
-
-    def _task(self, name: str, function: ServiceFunction) -> tasks.LambdaInvoke:
-        state = tasks.LambdaInvoke(
-            self,
-            name,
-            lambda_function=function.function,
-            payload_response_only=True,
-            retry_on_service_exceptions=False,
-        )
-        self._retry(state)
-        return state
 
     def _map(self, name: str, function: ServiceFunction) -> sfn.DistributedMap:
         """Run `function` once per object of the manifest; results stay where the worker put them."""
@@ -230,37 +167,39 @@ class IngestMachine(Construct):
             },
             result_path=sfn.JsonPath.DISCARD,
         )
-        shards.item_processor(self._task(f"{name} chunk", function))
+        shards.item_processor(make_task(self, f"{name} chunk", function, self._settings))
         return shards
-
-    def _retry(self, state: Any) -> None:
-        state.add_retry(
-            errors=["States.ALL"],
-            max_attempts=self._settings.task_attempts,
-            interval=Duration.seconds(1),
-            backoff_rate=2,
-            max_delay=Duration.minutes(1),
-            jitter_strategy=sfn.JitterType.FULL,
-        )
 
 
 class JobsStack(Stack):
-    """The ingest machine and its tasks."""
+    """The machines and their tasks."""
 
     def __init__(
         self, scope: Construct, construct_id: str, *, settings: Settings, storage: StorageStack, **options: object
     ) -> None:
         super().__init__(scope, construct_id, **options)  # type: ignore[arg-type]
-        functions = IngestFunctions(
+        dependencies = make_layer(self, "dependencies", settings)
+        ingest = IngestFunctions(
             self,
             "Ingest",
             settings=settings,
             storage=storage,
-            dependencies=make_layer(self, "dependencies", settings),
+            dependencies=dependencies,
             parquet=make_layer(self, "parquet", settings),
         )
-        self.functions = functions.all
-        self.ingest = IngestMachine(
-            self, "IngestMachine", settings=settings, storage=storage, functions=functions
+        delete = DeleteFunctions(
+            self,
+            "Delete",
+            settings=settings,
+            storage=storage,
+            dependencies=dependencies,
+            memory=WORKER_MEMORY,
+            timeout=TIMEOUT,
+        )
+        self.functions = (*ingest.all, *delete.all)
+        self.ingest = IngestMachine(self, "IngestMachine", settings=settings, storage=storage, functions=ingest).machine
+        self.delete = DeleteMachine(
+            self, "DeleteMachine", settings=settings, functions=delete, longest_writer=TIMEOUT
         ).machine
         CfnOutput(self, "IngestStateMachineArn", value=self.ingest.state_machine_arn)
+        CfnOutput(self, "DeleteStateMachineArn", value=self.delete.state_machine_arn)

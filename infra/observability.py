@@ -18,7 +18,7 @@ PERIOD = Duration.minutes(5)
 
 
 class ObservabilityStack(Stack):
-    """Faults of ours that someone should hear about: 5xx answers, failing functions, failed ingestion."""
+    """What someone should hear about: 5xx answers, failing functions and jobs, persons that collapse into one."""
 
     def __init__(
         self,
@@ -58,9 +58,25 @@ class ObservabilityStack(Stack):
             "An ingest execution failed; the batch's record says why",
             jobs.ingest.metric_failed(period=PERIOD, statistic="Sum"),
         )
+        alarm(
+            "DeleteFailed",
+            "A delete execution failed: what was deleted is not shown, but still stored; the job's record says why",
+            jobs.delete.metric_failed(period=PERIOD, statistic="Sum"),
+        )
+        alarm(
+            "GraphsCollapsed",
+            "An identity graph grew too large to be kept: look-ups of all its identities answer 422",
+            cloudwatch.Metric(
+                namespace="Tessera",
+                metric_name="GraphsCollapsed",
+                dimensions_map={"service": "graphs"},
+                period=PERIOD,
+                statistic="Sum",
+            ),
+        )
         # One per group and not per function: a sum over functions is priced by its metrics, so it saves nothing
         # in money, but one message per fault is enough.
-        for name, functions in {"Api": api.functions, "Ingest": jobs.functions}.items():
+        for name, functions in {"Api": api.functions, "Jobs": jobs.functions}.items():
             errors = {
                 f"f{number}": function.function.metric_errors(period=PERIOD, statistic="Sum")
                 for number, function in enumerate(functions)

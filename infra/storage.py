@@ -187,6 +187,16 @@ class StorageStack(Stack):
         """Let a function read the registry, and write it."""
         self._grant_table(self.tables.registry, to, write=write)
 
+    def allow_profile(self, to: ServiceFunction, *actions: str) -> None:
+        """Let a function make just these calls on the profile table."""
+        to.allow(actions, [self.tables.profile.table_arn])
+        self._grant_key(to)
+
+    def allow_registry(self, to: ServiceFunction, *actions: str) -> None:
+        """Let a function make just these calls on the registry."""
+        to.allow(actions, [self.tables.registry.table_arn])
+        self._grant_key(to)
+
     def grant_lake(
         self,
         to: ServiceFunction,

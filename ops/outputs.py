@@ -21,6 +21,7 @@ class Outputs:
     registry_table: str
     lake_bucket: str
     ingest_state_machine_arn: str
+    delete_state_machine_arn: str
     # Where AWS's own calls go: the local cloud, or None for AWS.
     endpoint_url: str | None = None
 
@@ -42,6 +43,7 @@ class Outputs:
                 registry_table=values["RegistryTable"],
                 lake_bucket=values["LakeBucket"],
                 ingest_state_machine_arn=values["IngestStateMachineArn"],
+                delete_state_machine_arn=values["DeleteStateMachineArn"],
                 endpoint_url=endpoint_url,
             )
         except KeyError as missing:
@@ -56,6 +58,7 @@ class Outputs:
             "TOKEN_ISSUER": self.token_issuer,
             "TOKEN_JWKS_URL": self.token_jwks_url,
             "INGEST_STATE_MACHINE_ARN": self.ingest_state_machine_arn,
+            "DELETE_STATE_MACHINE_ARN": self.delete_state_machine_arn,
         }
         return {**names, **local_credentials(self.endpoint_url)} if self.endpoint_url else names
 

@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
-from urllib.parse import urlencode
 
 import orjson
 
-from tessera.domain.errors import InvalidRequestError, UndecodableXidError
-from tessera.domain.fields import Selection, select, selection
+from api import entity_deletion, event_pages, profile_documents
+from api.event_pages import MAX_EVENTS, MAX_PAGE_BYTES, EventQuery, ShownPage
+from api.models.entities import MAX_FIELDS, WantedEntities, WantedIdentity
+from tessera.domain import event_filter
+from tessera.domain.errors import (
+    EntityNotFoundError,
+    InvalidRequestError,
+    TesseraError,
+    UndecodableXidError,
+    UnprocessableError,
+)
+from tessera.domain.fields import Selection, selection
 from tessera.domain.identity import Identity, Xid, is_namespace_code, is_xid
 from tessera.domain.merge_policy import EVENT_CLASS, PROFILE_CLASS
-from tessera.domain.place import accepted_ms
-from tessera.domain.profile import Event
-from tessera.domain.times import iso_seconds
-from tessera.gateway import Endpoint, Query, Request, Response
+from tessera.domain.tenant import Tenant
+from tessera.gateway import MAX_ANSWER_BYTES, Endpoint, Query, Request, Response, entity_problem
 from tessera.services.profile_reader import Person, ProfileReader
-from tessera.services.timeline import Cursor, Page, Timeline, Window
+from tessera.services.timeline import Timeline, Window
 from tessera.storage import aws
 from tessera.storage.configuration import ConfigurationStore
-from tessera.storage.profile_items import timestamp_of
 from tessera.storage.profile_table import ProfileTable
 
-MAX_EVENTS = 1000
-_MAX_PAGE_BYTES = 5_000_000
+PATH = "/data/core/ups/access/entities"
+
 _PARALLEL_READS = 50
-_BUSINESS_CLASSES = {"_xdm.context.account": "b2b_account", "_xdm.context.opportunity": "b2b_opportunity"}
-_CURSOR_KEY = re.compile(r"[0-9a-f]{13}[A-Za-z0-9_~!-]{0,24}\Z")
+# Classes that are not persons (contract: profile-api §2.9).
+_BUSINESS_CLASSES = ("_xdm.context.account", "_xdm.context.opportunity")
+_CLASSES = (PROFILE_CLASS, EVENT_CLASS, *_BUSINESS_CLASSES)
 
 endpoint = Endpoint("entities")
 handler = endpoint.handler
@@ -49,106 +54,235 @@ def _table() -> ProfileTable:
 
 
 @cache
-def _configurations() -> ConfigurationStore:
-    return ConfigurationStore(aws.dynamodb(), aws.registry_table())
+def _reader() -> ProfileReader:
+    return ProfileReader(ConfigurationStore(aws.dynamodb(), aws.registry_table()), _table(), _executor())
 
 
-@endpoint.get("/data/core/ups/access/entities", permission="read")
+@endpoint.get(PATH, permission="read")
 def look_up(request: Request) -> Response:
     """Answer a profile, or a page of its events, by identity."""
-    schema = request.query.get("schema.name")
-    if schema == PROFILE_CLASS:
-        return _profile(request)
-    if schema == EVENT_CLASS:
-        return _events(request)
-    if schema in _BUSINESS_CLASSES:
-        raise InvalidRequestError(f"look-ups of {schema} are not available yet")
-    if not schema:
-        raise InvalidRequestError(f"schema.name is required: {PROFILE_CLASS} or {EVENT_CLASS}")
-    raise InvalidRequestError(f"schema.name must be {PROFILE_CLASS} or {EVENT_CLASS}")
+    match _class(request.query.get("schema.name")):
+        case "_xdm.context.profile":
+            return _profile(request)
+        case "_xdm.context.experienceevent":
+            return _events(request)
+        case _:
+            # Nothing is stored of business objects yet: whatever is asked for is not there.
+            raise EntityNotFoundError
+
+
+@endpoint.post(PATH, permission="read", reads=True)
+def look_up_many(request: Request) -> Response:
+    """Answer the profiles, or a page of the events, of many identities."""
+    wanted = request.parse(WantedEntities)
+    schema_class = _class(wanted.schema_class.name)
+    if schema_class == EVENT_CLASS:
+        return _events_of_many(request.tenant, wanted)
+    return _profiles(request, wanted, known=schema_class == PROFILE_CLASS)
+
+
+@endpoint.delete(PATH, permission="erase")
+def delete(request: Request) -> Response:
+    """Delete a person: gone from every read at once, swept by a job (contract: profile-api §2.8)."""
+    query = request.query
+    entity_deletion.expect_deletable(query.get("schema.name"))
+    namespace = query.get("entityIdNS") or None
+    return entity_deletion.delete(
+        request.tenant,
+        _xid(request.tenant, query.get("entityId"), namespace, "entityId"),
+        policy_id=query.get("mergePolicyId") or None,
+        namespace=namespace,
+        caller=request.caller,
+    )
 
 
 def _profile(request: Request) -> Response:
     query = request.query
     if "property" in query:
-        raise InvalidRequestError("property filters events: it needs schema.name=" + EVENT_CLASS)
+        raise InvalidRequestError(f"property filters events: it needs schema.name={EVENT_CLASS}")
+    fields = _selection(query.listed("fields"))
     person = _person(request, query.get("entityId"), query.get("entityIdNS"), "entityId")
-    paths = query.listed("fields")
-    return Response({person.xid: profile_document(person, selection(paths) if paths else None)})
+    return Response({person.xid: profile_documents.profile(person, fields, explained=query.flag("explain"))})
 
 
-def profile_document(person: Person, fields: Selection | None) -> dict[str, Any]:
-    """Write a profile as the API shows it (contract: profile-api §2.3)."""
-    entity = person.entity()
-    if fields is not None:
-        if "identities" in fields:
-            entity["identities"] = _identities(person)
-        entity = select(entity, fields)
-    return {
-        "entityId": person.xid,
-        "mergePolicy": {"id": person.policy.id},
-        "sources": person.sources,
-        "tags": person.tags,
-        "identityGraph": person.graph,
-        "entity": entity,
-        "lastModifiedAt": iso_seconds(person.last_modified_ms),
-    }
-
-
-def _identities(person: Person) -> list[dict[str, Any]]:
-    """List the graph's identities in the older style, the one asked for as primary."""
-    return [
-        {
-            "id": member.head.identity.value,
-            "namespace": {"code": member.head.identity.namespace},
-            **({"primary": True} if xid == person.xid else {}),
-        }
-        for xid, member in person.members.items()
-    ]
+def _profiles(request: Request, wanted: WantedEntities, *, known: bool) -> Response:
+    """Answer one entry for each identity; only what went wrong, if anything did (contract: profile-api §2.6)."""
+    fields = _selection(wanted.fields)
+    asked, failures = _named(request.tenant, wanted)
+    found: Mapping[Xid, Person | TesseraError] = {}
+    if known:
+        namespaces = {xid: one.namespace.code if one.namespace else None for xid, one in asked.items()}
+        policy_id = wanted.policy_id or None
+        found = _reader().persons(request.tenant, namespaces, policy_id=policy_id, now_ms=_now_ms())
+    entries: dict[str, orjson.Fragment] = {}
+    room = MAX_ANSWER_BYTES
+    for xid, identity in asked.items():
+        person = found.get(xid, EntityNotFoundError())
+        if isinstance(person, EntityNotFoundError):
+            document = profile_documents.placeholder(xid)
+        elif isinstance(person, TesseraError):
+            failures.append((xid, person))
+            continue
+        else:
+            document = profile_documents.profile(person, fields)
+        entry = orjson.dumps({**document, "requestedIdentity": _requested(identity)})
+        room -= len(entry)
+        if room < 0:
+            failures.append(
+                (xid, UnprocessableError("There was no room for it in the answer: ask for fewer identities"))
+            )
+        else:
+            entries[xid] = orjson.Fragment(entry)
+    if failures:
+        return Response(
+            [{"xid": xid, "error": entity_problem(error, request.request_id)} for xid, error in failures], 207
+        )
+    return Response(entries)
 
 
 def _events(request: Request) -> Response:
     query = request.query
-    related = query.get("relatedSchema.name")
-    if related != PROFILE_CLASS:
-        raise InvalidRequestError(f"relatedSchema.name is required for events and must be {PROFILE_CLASS}")
-    if query.get("relatedEntityId"):
-        person = _person(request, query.get("relatedEntityId"), query.get("relatedEntityIdNS"), "relatedEntityId")
-    else:
-        person = _person(request, query.get("entityId"), query.get("entityIdNS"), "relatedEntityId")
-    if "property" in query:
-        raise InvalidRequestError("property filters are not available yet: filter the events in the client")
-    window = Window(_time(query, "startTime"), _time(query, "endTime"), _is_forward(query.get("orderby")))
-    limit = query.integer("limit", MAX_EVENTS, minimum=1, maximum=MAX_EVENTS, clamp=True)
-    page = Timeline(_table(), _executor()).page(
-        request.tenant, person, window, limit, _cursor(query), time.time_ns() // 1_000_000
+    _expect_profile(query.get("relatedSchema.name"))
+    prefix = "relatedEntityId" if query.get("relatedEntityId") else "entityId"
+    asked = EventQuery(
+        Window(
+            _time(query, "startTime"),
+            _time(query, "endTime"),
+            _is_forward(query.get("orderby")),
+            event_filter.parse(query.every("property")),
+        ),
+        query.integer("limit", MAX_EVENTS, minimum=1, maximum=MAX_EVENTS, clamp=True),
+        _selection(query.listed("fields")),
+        query.get("mergePolicyId") or None,
+        query.every("property"),
     )
-    paths = query.listed("fields")
-    return Response(_event_page(person, page, window, query, selection(paths) if paths else None))
+    person = _person(request, query.get(prefix), query.get(prefix + "NS"), "relatedEntityId")
+    page = _page(request.tenant, person, asked, query.get("offsets"), query.get("start"))
+    return Response(page.document(event_pages.link(page, query)))
+
+
+def _events_of_many(tenant: Tenant, wanted: WantedEntities) -> Response:
+    """Answer a page for each person; each goes on by itself, with a body to send (contract: profile-api §2.7)."""
+    _expect_profile(wanted.related_schema.name if wanted.related_schema else None)
+    window = Window(wanted.time_filter.start_ms, wanted.time_filter.end_ms, _is_forward(wanted.order))
+    limit = min(wanted.limit or MAX_EVENTS, MAX_EVENTS)
+    query = EventQuery(window, limit, _selection(wanted.fields), wanted.policy_id or None)
+    asked, failures = _named(tenant, wanted)
+    if failures:
+        raise failures[0][1]
+    namespaces = {xid: one.namespace.code if one.namespace else None for xid, one in asked.items()}
+    found = _reader().persons(tenant, namespaces, policy_id=query.policy_id, now_ms=_now_ms())
+    pages: dict[str, Any] = {}
+    room = MAX_PAGE_BYTES
+    for xid, identity in asked.items():
+        person = found[xid]
+        if isinstance(person, EntityNotFoundError):
+            page = event_pages.nothing(query, xid)
+        elif isinstance(person, TesseraError):
+            raise person
+        else:
+            page = _page(tenant, person, query, identity.offsets, identity.start, room)
+        room -= page.size
+        pages[xid] = page.document(_payload(page, wanted))
+    return Response(pages)
+
+
+def _payload(page: ShownPage, wanted: WantedEntities) -> dict[str, Any]:
+    """Write the body that asks for a person's next page."""
+    if not page.token:
+        return {"href": ""}
+    identity = {"relatedEntityId": page.xid, "offsets": page.token}
+    if page.following:
+        identity["start"] = page.following.body["_id"]
+    window = {"startTime": wanted.time_filter.start_ms, "endTime": wanted.time_filter.end_ms}
+    payload: dict[str, Any] = {
+        "schema": {"name": EVENT_CLASS},
+        "relatedSchema": {"name": PROFILE_CLASS},
+        "identities": [identity],
+        "limit": page.query.limit,
+        "orderby": page.query.order,
+    }
+    optional = {
+        "timeFilter": {name: value for name, value in window.items() if value is not None},
+        "fields": wanted.fields,
+        "mergePolicyId": wanted.policy_id,
+    }
+    return {"href": "/entities", "payload": payload | {name: value for name, value in optional.items() if value}}
+
+
+def _page(
+    tenant: Tenant,
+    person: Person,
+    query: EventQuery,
+    offsets: str | None,
+    start: str | None,
+    room: int = MAX_PAGE_BYTES,
+) -> ShownPage:
+    cursor = event_pages.read_cursor(query, person.xid, offsets, start)
+    page = Timeline(_table(), _executor()).page(tenant, person, query.window, query.limit, cursor, _now_ms())
+    return event_pages.shown(person, page, query, room)
 
 
 def _person(request: Request, entity_id: str | None, namespace: str | None, parameter: str) -> Person:
-    return ProfileReader(_configurations(), _table(), _executor()).person(
+    return _reader().person(
         request.tenant,
-        _xid(request, entity_id, namespace, parameter),
+        _xid(request.tenant, entity_id, namespace, parameter),
         namespace=namespace or None,
         policy_id=request.query.get("mergePolicyId") or None,
-        now_ms=time.time_ns() // 1_000_000,
+        now_ms=_now_ms(),
     )
 
 
-def _xid(request: Request, entity_id: str | None, namespace: str | None, parameter: str) -> Xid:
+def _named(tenant: Tenant, wanted: WantedEntities) -> tuple[dict[Xid, WantedIdentity], list[tuple[str, TesseraError]]]:
+    """Work out who is asked for, each once, and which of them cannot be anybody."""
+    asked: dict[Xid, WantedIdentity] = {}
+    failures: list[tuple[str, TesseraError]] = []
+    for one in wanted.identities:
+        try:
+            asked.setdefault(
+                _xid(tenant, one.entity_id, one.namespace.code if one.namespace else None, "entityId"), one
+            )
+        except TesseraError as error:
+            failures.append((one.entity_id[:64], error))
+    return asked, failures
+
+
+def _xid(tenant: Tenant, entity_id: str | None, namespace: str | None, parameter: str) -> Xid:
     """Work out which identity is meant (contract: profile-api §2.2)."""
     if not entity_id:
         detail = f"if {parameter}NS is used, {parameter} cannot be empty" if namespace else f"{parameter} is required"
         raise InvalidRequestError(detail)
     if not namespace:
         if not is_xid(entity_id):
-            raise UndecodableXidError(entity_id, "pdg")
+            raise UndecodableXidError(entity_id[:64], "pdg")
         return Xid(entity_id)
     if not is_namespace_code(namespace):
         raise InvalidRequestError(f"{parameter}NS is not the code of a namespace")
-    return Identity.of(namespace, entity_id).xid(request.tenant)
+    return Identity.of(namespace, entity_id).xid(tenant)
+
+
+def _requested(identity: WantedIdentity) -> dict[str, Any]:
+    namespace = {"entityIdNS": {"code": identity.namespace.code}} if identity.namespace else {}
+    return {"entityId": identity.entity_id, **namespace}
+
+
+def _class(name: str | None) -> str:
+    if not name:
+        raise InvalidRequestError(f"schema.name is required: {PROFILE_CLASS} or {EVENT_CLASS}")
+    if name not in _CLASSES:
+        raise InvalidRequestError(f"schema.name must be one of {', '.join(_CLASSES)}")
+    return name
+
+
+def _expect_profile(related: str | None) -> None:
+    if related != PROFILE_CLASS:
+        raise InvalidRequestError(f"relatedSchema.name is required for events and must be {PROFILE_CLASS}")
+
+
+def _selection(paths: list[str]) -> Selection | None:
+    if len(paths) > MAX_FIELDS:
+        raise InvalidRequestError(f"fields may name {MAX_FIELDS} paths, not {len(paths)}")
+    return selection(paths) if paths else None
 
 
 def _time(query: Query, name: str) -> int | None:
@@ -168,76 +302,5 @@ def _is_forward(order: str | None) -> bool:
     raise InvalidRequestError("orderby must be timestamp, +timestamp or -timestamp")
 
 
-def _cursor(query: Query) -> Cursor | None:
-    """Read where the page begins: ``offsets`` is complete in itself, ``start`` is an event's id (profile-api §2.5)."""
-    offsets = query.get("offsets")
-    if offsets:
-        try:
-            key, event_id = orjson.loads(base64.urlsafe_b64decode(offsets + "=" * (-len(offsets) % 4)))
-        except (ValueError, TypeError, binascii.Error):
-            raise InvalidRequestError("offsets is not a cursor of this service") from None
-        if not isinstance(key, str) or not _CURSOR_KEY.match(key) or not isinstance(event_id, str | None):
-            raise InvalidRequestError("offsets is not a cursor of this service")
-        return Cursor(key, event_id)
-    start = query.get("start")
-    return Cursor(event_id=start) if start else None
-
-
-def _event_page(person: Person, page: Page, window: Window, query: Query, fields: Selection | None) -> dict[str, Any]:
-    """Write a page of events (contract: profile-api §2.5), cut short before it grows too large to be answered."""
-    children: list[orjson.Fragment] = []
-    following, resume = page.next, page.resume
-    size = 0
-    for event in page.events:
-        child = orjson.dumps(_child(person, event, fields))
-        size += len(child)
-        if size > _MAX_PAGE_BYTES:
-            following, resume = event, Cursor(event.key)
-            break
-        children.append(orjson.Fragment(child))
-    order = "timestamp" if window.forward else "-timestamp"
-    return {
-        "_page": {
-            "orderby": order,
-            "start": page.events[0].body["_id"] if page.events else "",
-            "count": len(children),
-            "next": following.body["_id"] if following else "",
-        },
-        "children": children,
-        "_links": {"next": {"href": _next_href(query, order, following, resume)}},
-    }
-
-
-def _child(person: Person, event: Event, fields: Selection | None) -> dict[str, Any]:
-    return {
-        "relatedEntityId": person.xid,
-        "entityId": event.body["_id"],
-        "timestamp": timestamp_of(event.key),
-        "entity": event.body if fields is None else select(event.body, fields),
-        "lastModifiedAt": iso_seconds(accepted_ms(event.place)),
-    }
-
-
-def _next_href(query: Query, order: str, following: Event | None, resume: Cursor | None) -> str:
-    """Write the address of the next page, relative to ``/access``, with the cursor in both spellings."""
-    if resume is None:
-        return ""
-    token = base64.urlsafe_b64encode(orjson.dumps([resume.key, resume.event_id])).rstrip(b"=").decode()
-    cursor = {"start": following.body["_id"]} if following else {}
-    repeated = {name: value for name in _REPEATED if (value := query.get(name)) is not None}
-    return "/entities?" + urlencode({**cursor, "offsets": token, "orderby": order, **repeated})
-
-
-_REPEATED = (
-    "schema.name",
-    "entityId",
-    "entityIdNS",
-    "relatedSchema.name",
-    "relatedEntityId",
-    "relatedEntityIdNS",
-    "mergePolicyId",
-    "fields",
-    "startTime",
-    "endTime",
-    "limit",
-)
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

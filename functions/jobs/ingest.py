@@ -6,7 +6,6 @@ take ``{"batch": {those}, "chunk": {an item of the manifest}}``.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
+from jobs.failure import reason_of
 from tessera.domain.tenant import Tenant
 from tessera.services.ingestion.applying import Applier
 from tessera.services.ingestion.chunks import Chunk
@@ -29,8 +29,6 @@ from tessera.storage.registry import Registry
 
 Event = Mapping[str, Any]
 Answer = dict[str, Any]
-
-_MAX_REASON = 300
 
 _logger = Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME", "ingest"))
 
@@ -54,10 +52,12 @@ def _lake() -> Lake:
 def _applier() -> Applier:
     # Here, so that the other tasks do not load what only this one needs.
     from tessera.services.profile_writer import ProfileWriter  # noqa: PLC0415
+    from tessera.storage.graph_metrics import GraphMetrics  # noqa: PLC0415
     from tessera.storage.profile_table import ProfileTable  # noqa: PLC0415
 
     table = ProfileTable(aws.dynamodb(), aws.profile_table())
-    writer = ProfileWriter(_configurations(), table, ThreadPoolExecutor(aws.CONNECTIONS))
+    watch = GraphMetrics(_logger).watch
+    writer = ProfileWriter(_configurations(), table, ThreadPoolExecutor(aws.CONNECTIONS), watch)
     return Applier(_batches(), _lake(), writer)
 
 
@@ -127,17 +127,5 @@ def finish(tenant: Tenant, batch_id: str, event: Event) -> Answer:
 @_task
 def fail(tenant: Tenant, batch_id: str, event: Event) -> Answer:
     """Note that the machine gave up; ``error`` is what Step Functions caught."""
-    _decider().fail(tenant, batch_id, _reason(event.get("error", {})))
+    _decider().fail(tenant, batch_id, reason_of(event.get("error", {})))
     return {}
-
-
-def _reason(error: Mapping[str, Any]) -> str:
-    """Say what failed in a line: the cause of a function's failure is JSON with a stack trace."""
-    name, cause = str(error.get("Error", "unknown")), str(error.get("Cause", ""))
-    try:
-        detail = json.loads(cause)
-    except ValueError:
-        detail = None
-    if isinstance(detail, dict) and "errorType" in detail:
-        name, cause = str(detail["errorType"]), str(detail.get("errorMessage", ""))
-    return f"{name}: {cause}"[:_MAX_REASON] if cause else name[:_MAX_REASON]

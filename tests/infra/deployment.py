@@ -29,6 +29,19 @@ class Deployment:
             if resource["Type"] == kind
         }
 
+    def machine(self, name: str) -> dict[str, Any]:
+        """The properties of a state machine, by the end of its name."""
+        found = [one["Properties"] for one in self.resources("AWS::StepFunctions::StateMachine").values()]
+        (machine,) = [one for one in found if one["StateMachineName"].endswith(f"-{name}")]
+        return dict(machine)
+
+    def definition(self, name: str) -> dict[str, Any]:
+        """The definition of a state machine, with what is known only when deployed as text."""
+        text = self.machine(name)["DefinitionString"]["Fn::Join"][1]
+        parts = [part if isinstance(part, str) else json.dumps(part).replace('"', "'") for part in text]
+        parsed: dict[str, Any] = json.loads("".join(parts))
+        return parsed
+
     @property
     def files(self) -> list[Path]:
         return sorted(self.directory.glob("*.template.json"))

@@ -6,10 +6,17 @@ import json
 from typing import Any
 
 from infra.api import ENDPOINTS
+from tessera.storage import graph_metrics
 from tests.infra.deployment import Deployment
 
 ROUTES = {
     "/data/core/ups/access/entities",
+    "/data/core/identity",
+    "/data/core/identity/{proxy+}",
+    "/data/core/idnamespace/identities",
+    "/data/core/idnamespace/identities/{proxy+}",
+    "/data/core/ups/config/mergePolicies",
+    "/data/core/ups/config/mergePolicies/{proxy+}",
     "/data/foundation/catalog/dataSets",
     "/data/foundation/catalog/dataSets/{proxy+}",
     "/data/foundation/catalog/v2/dataSets/{proxy+}",
@@ -93,8 +100,18 @@ def test_a_firewall_is_a_switch(aws: Deployment, everything_on: Deployment) -> N
 def test_alarms_are_a_switch(aws: Deployment, everything_on: Deployment) -> None:
     assert not aws.resources("AWS::CloudWatch::Alarm")
     alarms = everything_on.resources("AWS::CloudWatch::Alarm")
-    assert len(alarms) == 4
+    assert len(alarms) == 6
     assert all(alarm["Properties"]["AlarmActions"] for alarm in alarms.values())
+    # Beyond ten metrics in one expression CloudWatch refuses the alarm.
+    assert all(len(alarm["Properties"].get("Metrics", ())) <= 11 for alarm in alarms.values())
+
+
+def test_an_alarm_watches_what_the_guard_of_graphs_counts(everything_on: Deployment) -> None:
+    alarms = [one["Properties"] for one in everything_on.resources("AWS::CloudWatch::Alarm").values()]
+    (alarm,) = [one for one in alarms if one.get("MetricName") == graph_metrics.COLLAPSED]
+    assert alarm["Namespace"] == graph_metrics.NAMESPACE
+    assert alarm["Dimensions"] == [{"Name": "service", "Value": graph_metrics.SERVICE}]
+    assert (alarm["Statistic"], alarm["Threshold"], alarm["TreatMissingData"]) == ("Sum", 1, "notBreaching")
 
 
 def test_the_local_base_url_is_the_local_cloud(local: Deployment) -> None:

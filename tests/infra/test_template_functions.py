@@ -13,6 +13,7 @@ from tests.infra.deployment import ROOT, Deployment
 
 NAMES = {
     *("tessera-api-entities", "tessera-api-datasets", "tessera-api-batches", "tessera-api-data-access"),
+    *("tessera-api-merge-policies", "tessera-api-identities", "tessera-delete-sweep", "tessera-delete-fail"),
     *(f"tessera-ingest-{task}" for task in ("plan", "validate", "decide", "apply", "finish", "fail")),
 }
 # The only calls that may name every resource, for AWS offers none to name.
@@ -28,6 +29,7 @@ WRITE = READ | {
     *("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:BatchWriteItem"),
     "dynamodb:ConditionCheckItem",
 }
+PUT, HEADS = {"dynamodb:PutItem"}, {"dynamodb:PutItem", "dynamodb:ConditionCheckItem"}
 
 
 def functions(deployment: Deployment) -> dict[str, dict[str, Any]]:
@@ -122,7 +124,9 @@ def test_nothing_is_allowed_on_everything(which: str, request: pytest.FixtureReq
 @pytest.mark.parametrize(
     ("function", "profile", "registry"),
     [
-        ("tessera-api-entities", READ, READ),
+        ("tessera-api-entities", READ | HEADS, READ | PUT),
+        ("tessera-api-identities", READ | HEADS, WRITE),
+        ("tessera-api-merge-policies", READ, WRITE),
         ("tessera-api-datasets", set(), WRITE),
         ("tessera-api-batches", set(), WRITE),
         ("tessera-api-data-access", set(), READ),
@@ -132,6 +136,8 @@ def test_nothing_is_allowed_on_everything(which: str, request: pytest.FixtureReq
         ("tessera-ingest-apply", WRITE, READ),
         ("tessera-ingest-finish", set(), WRITE),
         ("tessera-ingest-fail", set(), WRITE),
+        ("tessera-delete-sweep", {"dynamodb:Query", "dynamodb:DeleteItem"}, {"dynamodb:GetItem"} | PUT),
+        ("tessera-delete-fail", set(), {"dynamodb:GetItem"} | PUT),
     ],
 )
 def test_tables(aws: Deployment, function: str, profile: set[str], registry: set[str]) -> None:
@@ -139,10 +145,22 @@ def test_tables(aws: Deployment, function: str, profile: set[str], registry: set
     assert actions_on(aws, function, REGISTRY) == registry
 
 
+def test_who_may_use_the_index_may_only_query_it(aws: Deployment) -> None:
+    users = {
+        name: as_list(one["Action"])
+        for name in NAMES
+        for one in granted(aws, name)
+        if "/index/" in json.dumps(one["Resource"])
+    }
+    assert users == {"tessera-api-merge-policies": ["dynamodb:Query"]}
+
+
 @pytest.mark.parametrize(
     ("function", "read", "write", "delete"),
     [
         ("tessera-api-entities", "", "", ""),
+        ("tessera-api-identities", "", "", ""),
+        ("tessera-api-merge-policies", "", "", ""),
         ("tessera-api-datasets", "", "", ""),
         ("tessera-api-batches", "raw", "raw", "raw"),
         ("tessera-api-data-access", "raw staged rejected jobs", "", ""),
@@ -152,6 +170,8 @@ def test_tables(aws: Deployment, function: str, profile: set[str], registry: set
         ("tessera-ingest-apply", "staged jobs", "jobs rejected", ""),
         ("tessera-ingest-finish", "jobs", "jobs", ""),
         ("tessera-ingest-fail", "jobs", "jobs", ""),
+        ("tessera-delete-sweep", "", "", ""),
+        ("tessera-delete-fail", "", "", ""),
     ],
 )
 def test_lake(aws: Deployment, function: str, read: str, write: str, delete: str) -> None:
@@ -170,12 +190,18 @@ def test_lake(aws: Deployment, function: str, read: str, write: str, delete: str
         assert found == prefixes, action
 
 
-def test_only_batches_may_start_the_machine(aws: Deployment) -> None:
+def test_who_may_start_which_machine(aws: Deployment) -> None:
     starters = {
-        name for name in NAMES for one in granted(aws, name) if "states:StartExecution" in as_list(one["Action"])
+        name: json.dumps(one["Resource"])
+        for name in NAMES
+        for one in granted(aws, name)
+        if "states:StartExecution" in as_list(one["Action"])
     }
-    assert starters == {"tessera-api-batches"}
-    assert "INGEST_STATE_MACHINE_ARN" in functions(aws)["tessera-api-batches"]["Environment"]["Variables"]
+    assert set(starters) == {"tessera-api-batches", "tessera-api-entities"}
+    for function, machine in {"batches": "Ingest", "entities": "Delete"}.items():
+        assert f"{machine}Machine" in starters[f"tessera-api-{function}"]
+        variables = functions(aws)[f"tessera-api-{function}"]["Environment"]["Variables"]
+        assert [key for key in variables if key.endswith("_MACHINE_ARN")] == [f"{machine.upper()}_STATE_MACHINE_ARN"]
 
 
 def test_environment(aws: Deployment) -> None:

@@ -10,17 +10,9 @@ import pytest
 from tests.infra.deployment import Deployment
 
 
-def definition(deployment: Deployment) -> dict[str, Any]:
-    (machine,) = deployment.resources("AWS::StepFunctions::StateMachine").values()
-    text = machine["Properties"]["DefinitionString"]["Fn::Join"][1]
-    parts = [part if isinstance(part, str) else json.dumps(part).replace('"', "'") for part in text]
-    parsed: dict[str, Any] = json.loads("".join(parts))
-    return parsed
-
-
 @pytest.fixture(scope="module")
 def states(aws: Deployment) -> dict[str, Any]:
-    machine = definition(aws)
+    machine = aws.definition("ingest")
     assert machine["StartAt"] == "Plan"
     found: dict[str, Any] = machine["States"]
     return found
@@ -77,8 +69,7 @@ def test_every_step_retries_and_records_its_failure(states: dict[str, Any]) -> N
 
 
 def test_machine(aws: Deployment) -> None:
-    (machine,) = aws.resources("AWS::StepFunctions::StateMachine").values()
-    properties = machine["Properties"]
+    properties = aws.machine("ingest")
     assert properties.get("StateMachineType", "STANDARD") == "STANDARD"
     assert properties["TracingConfiguration"] == {"Enabled": True}
     assert properties["LoggingConfiguration"]["Level"] == "ERROR"
@@ -96,5 +87,5 @@ def test_the_machine_reads_manifests_only_and_invokes_its_own_functions_only(aws
 
 
 def test_two_workers_do_on_the_local_cloud(local: Deployment) -> None:
-    machine = definition(local)
+    machine = local.definition("ingest")
     assert machine["States"]["Apply"]["MaxConcurrency"] == 2

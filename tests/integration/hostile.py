@@ -11,7 +11,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-WRITES = frozenset({"put_item", "transact_write_items"})
+WRITES = frozenset({"put_item", "delete_item", "transact_write_items"})
 
 
 class CrashError(BaseException):

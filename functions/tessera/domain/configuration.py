@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Self
 
 from tessera.domain.errors import InvalidRequestError
-from tessera.domain.identity import FIRST_CUSTOM_NAMESPACE_ID, STANDARD_NAMESPACES, Namespace
+from tessera.domain.graph import LinkRules
+from tessera.domain.identity import (
+    FIRST_CUSTOM_NAMESPACE_ID,
+    STANDARD_NAMESPACES,
+    UNLINKABLE_TYPES,
+    Namespace,
+)
 from tessera.domain.merge_policy import MergePolicy
 from tessera.domain.place import Place
 
@@ -52,6 +58,19 @@ class Configuration:
         """Find a namespace by its code in any case."""
         lower = code.lower()
         return _STANDARD_BY_CODE.get(lower) or self.custom_namespaces.get(lower)
+
+    @property
+    def link_rules(self) -> LinkRules:
+        """What the namespaces' types and settings say of links (contract: profile-api §7)."""
+        known = [*STANDARD_NAMESPACES, *self.custom_namespaces.values()]
+        return LinkRules(
+            unique=frozenset(item.code.lower() for item in known if item.unique),
+            unlinkable=frozenset(item.code.lower() for item in known if item.type in UNLINKABLE_TYPES),
+        )
+
+    def with_namespace(self, namespace: Namespace) -> Self:
+        """Return this configuration with a custom namespace added or replaced."""
+        return replace(self, custom_namespaces={**self.custom_namespaces, namespace.code.lower(): namespace})
 
     def default_policy(self, schema_class: str) -> MergePolicy | None:
         """Return the default merge policy of a schema class, if there is one."""
@@ -102,7 +121,7 @@ def to_document(configuration: Configuration) -> dict[str, Any]:
             for item in configuration.datasets.values()
         ],
         "policies": [policy.to_document() for policy in configuration.policies.values()],
-        "namespaces": [[item.code, item.id, item.type] for item in configuration.custom_namespaces.values()],
+        "namespaces": [list(astuple(item)) for item in configuration.custom_namespaces.values()],
     }
 
 

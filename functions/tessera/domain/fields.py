@@ -39,3 +39,14 @@ def select(value: Any, tree: Selection | None) -> Any:
             if branch is None or kept not in (None, {}, []):
                 result[name] = kept
     return result
+
+
+def selects(tree: Selection | None, path: Iterable[str]) -> bool:
+    """Tell whether a selection keeps anything of what is at a path."""
+    for name in path:
+        if tree is None:
+            return True
+        if name not in tree:
+            return False
+        tree = tree[name]
+    return True

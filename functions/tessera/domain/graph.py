@@ -1,6 +1,9 @@
-"""The identity graph: a function of the set of link assertions, whatever the order of their processing.
+"""The identity graph: a function of what is known of links, whatever the order in which it was processed.
 
-Every identity has a head that keeps each assertion naming it and the other members of its effective graph.
+Every identity has a head. It keeps each assertion that names it, the links of it that were removed by hand, and the
+other members of its effective graph. The effective graph takes assertions in order of their places and passes over
+those that break a rule: a removed link, a blocked identity, or two values of a namespace of which a person has one.
+What is passed over is kept, and takes effect when what stood against it goes.
 """
 
 from __future__ import annotations
@@ -14,29 +17,70 @@ from tessera.domain.place import Place
 
 MAX_GRAPH_READ = 50
 MAX_GRAPH_WRITTEN = 100
+# A head of a collapsed graph notes no more than this: nothing will take such a graph apart link by link.
+MAX_NOTED_WHEN_COLLAPSED = 1000
+
+_BY_HAND = "by:"
 
 
 class Assertion(NamedTuple):
-    """A dataset's word, given at ``place``, that two identities are one person; ``left`` < ``right``."""
+    """Somebody's word, given at ``place``, that two identities are one person; ``left`` < ``right``.
+
+    ``source`` is the dataset that said so, or the client that linked them by hand.
+    """
 
     left: Xid
     right: Xid
-    dataset_id: str
+    source: str
     place: Place
 
     @classmethod
-    def between(cls, one: Xid, other: Xid, dataset_id: str, place: Place) -> Self:
+    def between(cls, one: Xid, other: Xid, source: str, place: Place) -> Self:
         """Make an assertion; the order in which the two are named does not matter."""
-        return cls(one, other, dataset_id, place) if one < other else cls(other, one, dataset_id, place)
+        return cls(one, other, source, place) if one < other else cls(other, one, source, place)
+
+
+def by_hand(client_id: str) -> str:
+    """Name the source of a link made by hand."""
+    return _BY_HAND + client_id
+
+
+def client_of(source: str) -> str | None:
+    """Return the client that made a link by hand, ``None`` for a dataset's word."""
+    return source.removeprefix(_BY_HAND) if source.startswith(_BY_HAND) else None
+
+
+class Removal(NamedTuple):
+    """A link taken away by hand: when, in milliseconds since 1970, and by which client."""
+
+    at_ms: int
+    client_id: str
+
+
+class Block(NamedTuple):
+    """A span in which an identity links nobody: after ``since`` up to ``until``, ``None`` while it lasts."""
+
+    since: Place
+    until: Place | None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRules:
+    """What a sandbox says of links: codes, in lower case, of namespaces that are unique or never link."""
+
+    unique: frozenset[str] = frozenset()
+    unlinkable: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
     """What is known of one identity.
 
-    ``assertions`` maps (other identity, dataset) to the place of the first such assertion; ``members`` are the other
-    identities of its effective graph, sorted. ``collapsed`` marks a graph too large to be kept (design: Links).
-    ``cutoff`` is the place of the person's last delete. ``version`` counts writes; 0 is a head not yet stored.
+    ``assertions`` maps (other identity, source) to the place of the first such assertion; ``removed`` the other
+    identity to who removed the link; ``members`` are the other identities of its effective graph, sorted.
+    ``collapsed`` marks a graph too large to be kept (design: Links). ``blocks`` are the spans of places in which the
+    identity linked nobody, the last one open while it is blocked. ``cutoff`` is the place of the person's last delete.
+    ``version`` counts writes; 0 is not yet stored.
     """
 
     xid: Xid
@@ -46,6 +90,13 @@ class Head:
     collapsed: bool = False
     cutoff: Place | None = None
     version: int = 0
+    removed: Mapping[Xid, Removal] = field(default_factory=dict)
+    blocks: tuple[Block, ...] = ()
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the identity links nobody now."""
+        return bool(self.blocks) and self.blocks[-1].until is None
 
     @property
     def graph(self) -> tuple[Xid, ...]:
@@ -58,47 +109,102 @@ class Head:
         return bool(self.members) and self.xid < self.members[0] and not self.collapsed
 
     def neighbours(self) -> set[Xid]:
-        """Identities of the same component of assertions that this head names."""
-        return {other for other, _ in self.assertions} | set(self.members)
+        """Identities whose graphs can depend on this head: those it is linked with, unless the link was removed."""
+        if self.blocked:
+            return set(self.members)
+        return {other for other, _ in self.assertions if other not in self.removed} | set(self.members)
 
-    def asserts(self, assertion: Assertion) -> bool:
-        """Tell whether the head holds this assertion already, at this place or an earlier one."""
-        other = assertion.right if assertion.left == self.xid else assertion.left
-        place = self.assertions.get((other, assertion.dataset_id))
-        return place is not None and place <= assertion.place
+    def notes(self, assertion: Assertion) -> bool:
+        """Tell whether the head needs no change for this assertion.
 
-    def with_assertion(self, assertion: Assertion) -> Head:
-        """Return the head with an assertion added; of two at different places the earlier one is kept."""
-        if self.asserts(assertion):
+        It has it already, at this place or an earlier one, or it takes none: blocked then, or collapsed and full.
+        """
+        if self.was_blocked(assertion.place):
+            return True
+        place = self.assertions.get((self._other(assertion), assertion.source))
+        if place is None:
+            return self.collapsed and len(self.assertions) >= MAX_NOTED_WHEN_COLLAPSED
+        return place <= assertion.place
+
+    def noting(self, assertion: Assertion) -> Head:
+        """Return the head with an assertion noted; of two at different places the earlier one is kept."""
+        if self.notes(assertion):
             return self
-        other = assertion.right if assertion.left == self.xid else assertion.left
-        return replace(self, assertions={**self.assertions, (other, assertion.dataset_id): assertion.place})
+        known = (self._other(assertion), assertion.source)
+        return replace(self, assertions={**self.assertions, known: assertion.place})
+
+    def was_blocked(self, place: Place) -> bool:
+        """Tell whether what was said at a place fell into a span in which the identity linked nobody."""
+        return any(block.since < place and (block.until is None or place <= block.until) for block in self.blocks)
+
+    def blocking(self, since: Place) -> Head:
+        """Return the head as one that links nobody from a place on."""
+        return self if self.blocked else replace(self, blocks=(*self.blocks, Block(since, None)))
+
+    def unblocking(self, until: Place) -> Head:
+        """Return the head as one that links again after a place."""
+        if not self.blocked:
+            return self
+        *earlier, last = self.blocks
+        return replace(self, blocks=(*earlier, Block(last.since, until)))
+
+    def removing(self, other: Xid, removal: Removal) -> Head:
+        """Return the head with its link to another identity removed."""
+        return self if other in self.removed else replace(self, removed={**self.removed, other: removal})
+
+    def restoring(self, other: Xid) -> Head:
+        """Return the head without the removal of its link to another identity."""
+        kept = {xid: removal for xid, removal in self.removed.items() if xid != other}
+        return self if len(kept) == len(self.removed) else replace(self, removed=kept)
+
+    def _other(self, assertion: Assertion) -> Xid:
+        return assertion.right if assertion.left == self.xid else assertion.left
 
 
-def asserted(heads: Mapping[Xid, Head], additions: Iterable[Assertion]) -> dict[Xid, Head]:
-    """Return the heads with ``additions`` noted on both identities they name."""
+def noted(heads: Mapping[Xid, Head], additions: Iterable[Assertion]) -> dict[Xid, Head]:
+    """Return the heads with assertions noted on both identities they name.
+
+    What was said while one of the two was blocked is noted on neither.
+    """
     result = dict(heads)
     for assertion in additions:
-        for xid in (assertion.left, assertion.right):
-            result[xid] = result[xid].with_assertion(assertion)
+        pair = [result[assertion.left], result[assertion.right]]
+        if not any(head.was_blocked(assertion.place) for head in pair):
+            result |= {head.xid: head.noting(assertion) for head in pair}
     return result
 
 
-def effective(heads: Mapping[Xid, Head]) -> dict[Xid, Head]:
-    """Return the heads of a whole component of assertions with their effective graphs worked out anew."""
+def effective(heads: Mapping[Xid, Head], rules: LinkRules) -> dict[Xid, Head]:
+    """Return the heads of whole components with their effective graphs worked out anew."""
+    members = _linked(heads, rules).members()
+    return {
+        xid: head
+        if head.members == members[xid] and not head.collapsed
+        else replace(head, members=members[xid], collapsed=False)
+        for xid, head in heads.items()
+    }
+
+
+def _linked(heads: Mapping[Xid, Head], rules: LinkRules) -> _Forest:
     edges = {
         (place, min(head.xid, other), max(head.xid, other))
         for head in heads.values()
         for (other, _), place in head.assertions.items()
+        if other in heads and other not in head.removed
     }
     graphs = _Forest(heads)
-    for _, left, right in sorted(edges):
-        graphs.join(left, right)
-    members = graphs.members()
-    return {
-        xid: head if head.members == members[xid] else replace(head, members=members[xid])
+    unique = {
+        xid: {head.identity.namespace: xid} if head.identity.namespace in rules.unique else {}
         for xid, head in heads.items()
     }
+    for _, left, right in sorted(edges):
+        if any(heads[xid].blocked or heads[xid].identity.namespace in rules.unlinkable for xid in (left, right)):
+            continue
+        one, other = graphs.root(left), graphs.root(right)
+        if one != other and not unique[one].keys() & unique[other].keys():
+            root = graphs.join(one, other)
+            unique[root] = unique[one] | unique[other]
+    return graphs
 
 
 def components(assertions: Collection[Assertion]) -> list[list[Assertion]]:
@@ -123,8 +229,10 @@ class _Forest:
             self._parent[xid] = xid = self._parent[parent]
         return xid
 
-    def join(self, one: Xid, other: Xid) -> None:
-        self._parent[self.root(one)] = self.root(other)
+    def join(self, one: Xid, other: Xid) -> Xid:
+        """Make one set of two; answers its root."""
+        root = self._parent[self.root(one)] = self.root(other)
+        return root
 
     def members(self) -> dict[Xid, tuple[Xid, ...]]:
         """Each identity's fellow members, sorted."""

@@ -43,11 +43,23 @@ _ONLY_ZEROS = re.compile(r"[0\-:.{}]*0[0\-:.{}]*\Z")
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """A kind of identity: ``code`` as registered, ``id`` its number, ``type`` what it identifies."""
+    """A kind of identity: ``code`` as registered, ``id`` its number, ``type`` what it identifies.
+
+    Of a ``unique`` namespace a person has one value. Times are seconds since 1970, 0 for those that always were.
+    """
 
     code: str
     id: int
     type: str
+    unique: bool = False
+    name: str = ""
+    description: str = ""
+    created_s: int = 0
+    updated_s: int = 0
+
+
+# Identities of these types say nothing about persons (contract: profile-api §7).
+UNLINKABLE_TYPES = frozenset({"NON_PEOPLE", "PARTNER"})
 
 
 STANDARD_NAMESPACES = (

@@ -71,23 +71,21 @@ def _is_live(item: RecordFragment | EventStream, head: Head, configuration: Conf
 
 
 def _rank(policy: MergePolicy) -> Callable[[RecordFragment], tuple[Any, ...]]:
-    """Rank of a fragment, the highest being the best; the last two parts break every tie."""
+    """Rank of a fragment, the highest being the best; the last parts break every tie."""
     if policy.attribute_merge is AttributeMerge.TIMESTAMP_ORDERED:
-        return lambda item: (
-            item.ingested_ms if item.custom_date_ms is None else item.custom_date_ms,
-            item.place,
-            item.dataset_id,
-            item.xid,
-        )
+        return lambda item: (_time_of(item), item.place, item.dataset_id, item.xid)
     precedence = {dataset_id: -index for index, dataset_id in enumerate(policy.order)}
-    return lambda item: (precedence[item.dataset_id], item.place, item.xid)
+    return lambda item: (precedence[item.dataset_id], _time_of(item), item.place, item.xid)
+
+
+def _time_of(fragment: RecordFragment) -> int:
+    """When the record says that it was last updated, else when it was accepted, in milliseconds since 1970."""
+    return fragment.ingested_ms if fragment.custom_date_ms is None else fragment.custom_date_ms
 
 
 def merge(fragments: Sequence[RecordFragment], identities: Iterable[Identity]) -> dict[str, Any]:
     """Merge fragments, given best first, into one entity."""
-    entity: dict[str, Any] = {}
-    for fragment in fragments:
-        _fill(entity, fragment.body, skip=_REBUILT)
+    entity = _united([{name: value for name, value in item.body.items() if name not in _REBUILT} for item in fragments])
     memberships = _segment_membership(fragments)
     if memberships:
         entity["segmentMembership"] = memberships
@@ -95,20 +93,21 @@ def merge(fragments: Sequence[RecordFragment], identities: Iterable[Identity]) -
     return entity
 
 
-def _fill(target: dict[str, Any], source: Mapping[str, Any], skip: frozenset[str] = frozenset()) -> None:
-    """Add what ``source`` has and ``target`` lacks. Objects are copied, so no fragment is ever changed."""
-    for key, value in source.items():
-        if key in skip:
-            continue
-        if key not in target:
-            if isinstance(value, dict):
-                inner: dict[str, Any] = {}
-                target[key] = inner
-                _fill(inner, value)
-            else:
-                target[key] = value
-        elif isinstance(value, dict) and isinstance(present := target[key], dict):
-            _fill(present, value)
+def _united(objects: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Unite objects, best first: each name has the first value given, objects are united with the others there.
+
+    Objects are copied, so no fragment is ever changed. Most fragments know the same names: then comparing the sets
+    of names spares looking at each.
+    """
+    result: dict[str, Any] = {}
+    for each in objects:
+        if not each.keys() <= result.keys():
+            for name, value in each.items():
+                result.setdefault(name, value)
+    for name, value in result.items():
+        if isinstance(value, dict):
+            result[name] = _united([inner for each in objects if isinstance(inner := each.get(name), dict)])
+    return result
 
 
 def identity_map(identities: Iterable[Identity]) -> dict[str, list[dict[str, str]]]:

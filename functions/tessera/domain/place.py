@@ -38,3 +38,8 @@ def batch_id_of(place: Place) -> str:
 def survives(place: Place, *cutoffs: Place | None) -> bool:
     """Tell whether a row at ``place`` is after every cutoff; a row at or below one is deleted (law 7)."""
     return all(cutoff is None or place > cutoff for cutoff in cutoffs)
+
+
+def hand_place(now_ms: int) -> Place:
+    """Place of what somebody does by hand at ``now_ms``: after every row accepted until that millisecond."""
+    return cutoff_place(now_ms)

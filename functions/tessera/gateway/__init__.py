@@ -33,6 +33,7 @@ from tessera.gateway._problems import (
     BodyTooLargeError,
     MalformedJsonError,
     ResponseTooLargeError,
+    entity_problem,
     problem,
 )
 from tessera.gateway._routes import Permission, Route
@@ -55,6 +56,7 @@ __all__ = [
     "ResponseTooLargeError",
     "Route",
     "Sandbox",
+    "entity_problem",
     "fits",
     "problem",
 ]

@@ -119,6 +119,14 @@ def problem(
     return body
 
 
+def entity_problem(error: Exception, request_id: str) -> object:
+    """Write what is wrong with one of several entities (envelope E7's inner part, contract: profile-api §1.4)."""
+    translated = translate(error)
+    if translated is None:
+        raise error
+    return translated.body(request_id, for_entities=True)
+
+
 class VerbatimError(ApiError):
     """A refusal whose body the contract gives word for word, without a request id (contract: profile-api §1.3)."""
 

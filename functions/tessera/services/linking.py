@@ -20,17 +20,30 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Protocol
 
-from tessera.domain.graph import MAX_GRAPH_WRITTEN, Assertion, Head, asserted, components, effective
+from tessera.domain.graph import (
+    MAX_GRAPH_WRITTEN,
+    Assertion,
+    Head,
+    LinkRules,
+    Removal,
+    components,
+    effective,
+    noted,
+)
 from tessera.domain.identity import Identity, Xid
+from tessera.domain.place import Place
 from tessera.domain.tenant import Tenant
 from tessera.storage.registry import LostRaceError
 
 _LONGEST_PAUSE_S = 0.5
+
+Heads = Mapping[Xid, Head]
+Change = Callable[[Heads], Heads]
 
 
 class HeadStore(Protocol):
@@ -44,43 +57,85 @@ class HeadStore(Protocol):
 
 
 class Linker:
-    """Notes link assertions."""
+    """Notes link assertions, removals and blocks. Every method is safe to repeat and to race.
 
-    def __init__(self, store: HeadStore, executor: Executor) -> None:
+    ``watch`` is told the size of each graph that grew, and ``MAX_GRAPH_WRITTEN + 1`` for one that collapsed.
+    """
+
+    def __init__(self, store: HeadStore, executor: Executor, watch: Callable[[int], None] = lambda size: None) -> None:
         self._store = store
         self._executor = executor
+        self._watch = watch
 
     def link(
         self,
         tenant: Tenant,
+        rules: LinkRules,
         assertions: Collection[Assertion],
         identities: Mapping[Xid, Identity],
-        known: Mapping[Xid, Head],
+        known: Heads,
     ) -> None:
-        """Note assertions and bring every effective graph they touch up to date; safe to repeat and to race.
+        """Note assertions and bring every effective graph they touch up to date.
 
         ``identities`` names the identities that may be new; ``known`` are heads read shortly before.
         """
-        list(
-            self._executor.map(lambda group: self._link_group(tenant, group, identities, known), components(assertions))
-        )
 
-    def _link_group(
+        def link_group(group: Collection[Assertion]) -> None:
+            ends = {xid for assertion in group for xid in assertion[:2]}
+            self._until_won(
+                lambda heads: self._settle(
+                    tenant, rules, ends, _Reader(self._store, tenant, identities, heads), lambda now: noted(now, group)
+                ),
+                known,
+            )
+
+        list(self._executor.map(link_group, components(assertions)))
+
+    def remove(self, tenant: Tenant, rules: LinkRules, one: Xid, other: Xid, removal: Removal) -> None:
+        """Take a link away: nobody's word links the two directly any more, whoever repeats it."""
+
+        def mark(now: Heads) -> Heads:
+            return {**now, one: now[one].removing(other, removal), other: now[other].removing(one, removal)}
+
+        self._mark(tenant, rules, {one, other}, {}, mark)
+
+    def restore(
         self,
         tenant: Tenant,
-        group: Collection[Assertion],
-        identities: Mapping[Xid, Identity],
-        known: Mapping[Xid, Head],
+        rules: LinkRules,
+        one: Identity,
+        other: Identity,
+        assertion: Assertion,
     ) -> None:
-        ends = {xid for assertion in group for xid in assertion[:2]}
+        """Lift the removal of a link; where nobody's word stands for it, ``assertion`` does from now on."""
+        identities = {identity.xid(tenant): identity for identity in (one, other)}
+        left, right = assertion.left, assertion.right
+
+        def mark(now: Heads) -> Heads:
+            lifted = {**now, left: now[left].restoring(right), right: now[right].restoring(left)}
+            if any(xid == right for xid, _ in lifted[left].assertions):
+                return lifted
+            return noted(lifted, [assertion])
+
+        self._mark(tenant, rules, {left, right}, identities, mark)
+
+    def block(self, tenant: Tenant, rules: LinkRules, identity: Identity, at: Place, *, blocked: bool) -> None:
+        """Let an identity link nobody from the place ``at`` on, or let it link again."""
+        xid = identity.xid(tenant)
+        head = self._store.heads(tenant, [xid]).get(xid)
+        around = set() if head is None else {other for other, _ in head.assertions}
+
+        def mark(now: Heads) -> Heads:
+            return {**now, xid: now[xid].blocking(at) if blocked else now[xid].unblocking(at)}
+
+        self._mark(tenant, rules, {xid} | around, {xid: identity}, mark)
+
+    def _until_won(self, attempt: Callable[[Heads], None], known: Heads) -> None:
+        """Try until no other writer was in between; after a lost race everything is read afresh."""
         pause = 0.01
         while True:
             try:
-                walk = _Walk(self._store, tenant, identities, known)
-                if walk.component(ends):
-                    self._replace(tenant, walk.heads, group)
-                else:
-                    self._collapse(tenant, walk, ends, group)
+                attempt(known)
             except LostRaceError:
                 known = {}
                 time.sleep(random.uniform(0, pause))  # noqa: S311 - jitter
@@ -88,52 +143,99 @@ class Linker:
             else:
                 return
 
-    def _replace(self, tenant: Tenant, heads: Mapping[Xid, Head], group: Collection[Assertion]) -> None:
-        after = effective(asserted(heads, group))
-        changed = [head for xid, head in after.items() if head is not heads[xid] or head.version == 0]
-        unchanged = [head for xid, head in after.items() if head is heads[xid] and head.version > 0]
+    def _mark(
+        self, tenant: Tenant, rules: LinkRules, ends: set[Xid], identities: Mapping[Xid, Identity], mark: Change
+    ) -> None:
+        """Change marks on the heads of ``ends``, and settle their graphs, also those that were collapsed."""
+
+        def attempt(_: Heads) -> None:
+            reader = _Reader(self._store, tenant, identities, {})
+            walk = _Walk(reader)
+            if walk.component(ends):
+                self._replace(tenant, walk.heads, effective(mark(walk.heads), rules))
+                return
+            before = {head.xid: head for head in reader.read(ends)}
+            marked = [head for xid, head in mark(before).items() if head is not before[xid]]
+            if marked:
+                self._store.replace_heads(tenant, marked, [])
+            # The marks are there; now each side is settled by itself, as small as it may have become.
+            for xid in sorted(ends):
+                self._settle(tenant, rules, {xid}, _Reader(self._store, tenant, identities, {}), _as_it_is)
+
+        self._until_won(attempt, {})
+
+    def _settle(self, tenant: Tenant, rules: LinkRules, ends: set[Xid], reader: _Reader, change: Change) -> None:
+        """Apply a change to the components of ``ends`` and work out their graphs, or collapse them."""
+        walk = _Walk(reader)
+        if walk.component(ends, through_collapsed=change is _as_it_is):
+            self._replace(tenant, walk.heads, effective(change(walk.heads), rules))
+        else:
+            self._collapse(tenant, walk, ends, change)
+
+    def _replace(self, tenant: Tenant, before: Heads, after: Heads) -> None:
+        changed = [head for xid, head in after.items() if head is not before[xid] or head.version == 0]
+        unchanged = [head for xid, head in after.items() if head is before[xid] and head.version > 0]
         if changed:
             self._store.replace_heads(tenant, changed, unchanged)
+            grown = [len(head.graph) for head in changed if len(head.members) > len(before[head.xid].members)]
+            if grown:
+                self._watch(max(grown))
 
-    def _collapse(self, tenant: Tenant, walk: _Walk, ends: set[Xid], group: Collection[Assertion]) -> None:
+    def _collapse(self, tenant: Tenant, walk: _Walk, ends: set[Xid], change: Change) -> None:
         walk.everything(ends)
         for head in reversed(walk.heads.values()):
             if head.xid not in ends and not head.collapsed:
                 self._store.replace_heads(tenant, [_collapsed(head)], [])
-        heads = {xid: walk.heads[xid] for xid in ends}
-        for assertion in group:
-            pair = [heads[xid] for xid in assertion[:2]]
-            if all(head.collapsed and head.asserts(assertion) for head in pair):
-                continue
-            marked = [_collapsed(head).with_assertion(assertion) for head in pair]
-            self._store.replace_heads(tenant, marked, [])
-            heads |= {head.xid: replace(head, version=head.version + 1) for head in marked}
+        before = {xid: walk.heads[xid] for xid in ends}
+        marked = {xid: head if head.collapsed else _collapsed(head) for xid, head in change(before).items()}
+        changed = [head for xid, head in marked.items() if head is not before[xid] or head.version == 0]
+        # Ends are changed together as far as a transaction reaches; all else is marked by now, so any order will do.
+        for start in range(0, len(changed), MAX_GRAPH_WRITTEN):
+            self._store.replace_heads(tenant, changed[start : start + MAX_GRAPH_WRITTEN], [])
+        if changed:
+            self._watch(MAX_GRAPH_WRITTEN + 1)
+
+
+def _as_it_is(heads: Heads) -> Heads:
+    return heads
 
 
 def _collapsed(head: Head) -> Head:
     return replace(head, collapsed=True, members=())
 
 
-class _Walk:
-    """A breadth-first walk from the ends of new links; ``heads`` keeps what was met, nearest first."""
+class _Reader:
+    """Reads heads, each once; those of identities not stored yet are new ones."""
 
-    def __init__(
-        self, store: HeadStore, tenant: Tenant, identities: Mapping[Xid, Identity], known: Mapping[Xid, Head]
-    ) -> None:
+    def __init__(self, store: HeadStore, tenant: Tenant, identities: Mapping[Xid, Identity], known: Heads) -> None:
         self._store = store
         self._tenant = tenant
         self._identities = identities
-        self._known = known
+        self._known = dict(known)
+
+    def read(self, xids: Collection[Xid]) -> list[Head]:
+        unknown = [xid for xid in xids if xid not in self._known]
+        stored = self._store.heads(self._tenant, unknown) if unknown else {}
+        for xid in unknown:
+            self._known[xid] = stored.get(xid) or Head(xid, self._identities[xid])
+        return [self._known[xid] for xid in sorted(xids)]
+
+
+class _Walk:
+    """A breadth-first walk from the ends of links; ``heads`` keeps what was met, nearest first."""
+
+    def __init__(self, reader: _Reader) -> None:
+        self._reader = reader
         self.heads: dict[Xid, Head] = {}
 
-    def component(self, ends: set[Xid]) -> bool:
+    def component(self, ends: set[Xid], *, through_collapsed: bool = False) -> bool:
         """Read the whole component of ``ends``; tells whether it is small enough to be kept."""
         frontier = ends
         while frontier:
             if len(self.heads) + len(frontier) > MAX_GRAPH_WRITTEN:
                 return False
-            met = self._read(frontier)
-            if any(head.collapsed for head in met):
+            met = self._meet(frontier)
+            if not through_collapsed and any(head.collapsed for head in met):
                 return False
             frontier = self._unmet(met)
         return True
@@ -143,14 +245,12 @@ class _Walk:
         self.heads = {}
         frontier = ends
         while frontier:
-            frontier = self._unmet(head for head in self._read(frontier) if not head.collapsed)
+            frontier = self._unmet(head for head in self._meet(frontier) if not head.collapsed)
 
     def _unmet(self, heads: Iterable[Head]) -> set[Xid]:
         return {xid for head in heads for xid in head.neighbours()} - self.heads.keys()
 
-    def _read(self, xids: set[Xid]) -> list[Head]:
-        unknown = [xid for xid in xids if xid not in self._known]
-        stored = self._store.heads(self._tenant, unknown) if unknown else {}
-        met = [self._known.get(xid) or stored.get(xid) or Head(xid, self._identities[xid]) for xid in sorted(xids)]
+    def _meet(self, xids: set[Xid]) -> list[Head]:
+        met = self._reader.read(xids)
         self.heads |= {head.xid: head for head in met}
         return met

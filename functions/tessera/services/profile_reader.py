@@ -12,10 +12,11 @@ from tessera.domain.errors import (
     EntityNotFoundError,
     InvalidRequestError,
     MergePolicyNotFoundError,
+    TesseraError,
     TooManyRelatedIdentitiesError,
     UnprocessableError,
 )
-from tessera.domain.graph import MAX_GRAPH_READ, MAX_GRAPH_WRITTEN, Head
+from tessera.domain.graph import MAX_GRAPH_READ, MAX_GRAPH_WRITTEN, Head, client_of
 from tessera.domain.identity import Xid
 from tessera.domain.merge import contributing_fragments, known_identities, live_streams, merge
 from tessera.domain.merge_policy import PROFILE_CLASS, GraphType, MergePolicy
@@ -91,29 +92,103 @@ class ProfileReader:
         reading = self._executor.submit(self._configurations.current, tenant)
         asked = self._store.identity(tenant, xid)
         configuration = reading.result()
-        if namespace is not None and configuration.namespace(namespace) is None:
-            raise InvalidRequestError(f"The namespace {namespace} is not known in this sandbox")
+        expect_namespace(configuration, namespace)
         policy = policy_of(configuration, policy_id)
         if asked is None:
             raise EntityNotFoundError
         members = {xid: asked}
         if policy.graph is GraphType.PRIVATE:
             members |= self._others(tenant, asked.head)
-        fragments = contributing_fragments(members.values(), policy, configuration)
-        streams = live_streams(members.values(), policy, configuration, now_ms)
-        if not fragments and not streams and not _is_known_by_graph(members, asked.head, configuration):
-            raise EntityNotFoundError
-        return Person(xid, policy, configuration, members, fragments, streams)
+        return seen(xid, members, policy, configuration, now_ms)
+
+    def persons(
+        self, tenant: Tenant, asked: Mapping[Xid, str | None], *, policy_id: str | None, now_ms: int
+    ) -> dict[Xid, Person | TesseraError]:
+        """Read who stands behind many identities; ``asked`` maps each to the namespace that the caller named, if any.
+
+        Each identity is read once, however many persons it is asked for with, and in two rounds of reads side by
+        side: those asked for, then the other members of their graphs. What is wrong with one of them is its answer.
+
+        Raises MergePolicyNotFoundError, InvalidRequestError and UnprocessableError about the policy.
+        """
+        reading = self._executor.submit(self._configurations.current, tenant)
+        read = self._read(tenant, list(asked))
+        configuration = reading.result()
+        policy = policy_of(configuration, policy_id)
+        if policy.graph is GraphType.PRIVATE:
+            others = {xid for items in read.values() for xid in _readable(items.head)}
+            read |= self._read(tenant, sorted(others - read.keys()))
+        answers: dict[Xid, Person | TesseraError] = {}
+        for xid, namespace in asked.items():
+            try:
+                expect_namespace(configuration, namespace)
+                if xid not in read:
+                    raise EntityNotFoundError
+                members = {xid: read[xid]}
+                if policy.graph is GraphType.PRIVATE:
+                    members |= {other: read[other] for other in other_members(read[xid].head) if other in read}
+                answers[xid] = seen(xid, members, policy, configuration, now_ms)
+            except TesseraError as error:
+                answers[xid] = error
+        return answers
+
+    def _read(self, tenant: Tenant, xids: Sequence[Xid]) -> dict[Xid, IdentityItems]:
+        found = self._executor.map(lambda xid: self._store.identity(tenant, xid), xids)
+        return {items.head.xid: items for items in found if items is not None}
 
     def _others(self, tenant: Tenant, head: Head) -> dict[Xid, IdentityItems]:
-        count = MAX_GRAPH_WRITTEN + 1 if head.collapsed else len(head.members) + 1
-        if count > MAX_GRAPH_READ:
-            raise TooManyRelatedIdentitiesError(count, MAX_GRAPH_READ)
-        if len(head.members) == 1:
-            found = [self._store.identity(tenant, head.members[0])]
-        else:
-            found = list(self._executor.map(lambda xid: self._store.identity(tenant, xid), head.members))
-        return {item.head.xid: item for item in found if item is not None}
+        xids = other_members(head)
+        if len(xids) == 1:
+            # One more read needs no other thread.
+            found = self._store.identity(tenant, xids[0])
+            return {} if found is None else {found.head.xid: found}
+        return self._read(tenant, xids)
+
+
+def expect_namespace(configuration: Configuration, code: str | None) -> None:
+    """Make sure that a namespace that was named is known.
+
+    Raises InvalidRequestError.
+    """
+    if code is not None and configuration.namespace(code) is None:
+        raise InvalidRequestError(f"The namespace {code} is not known in this sandbox")
+
+
+def _readable(head: Head) -> Sequence[Xid]:
+    """Return the other members of a graph, none of one that is too large to be read."""
+    try:
+        return other_members(head)
+    except TooManyRelatedIdentitiesError:
+        return ()
+
+
+def other_members(head: Head) -> Sequence[Xid]:
+    """Return the identities that a look-up reads beside the one asked for.
+
+    Raises TooManyRelatedIdentitiesError for a graph that is too large to be read.
+    """
+    count = MAX_GRAPH_WRITTEN + 1 if head.collapsed else len(head.members) + 1
+    if count > MAX_GRAPH_READ:
+        raise TooManyRelatedIdentitiesError(count, MAX_GRAPH_READ)
+    return head.members
+
+
+def seen(
+    xid: Xid,
+    members: Mapping[Xid, IdentityItems],
+    policy: MergePolicy,
+    configuration: Configuration,
+    now_ms: int,
+) -> Person:
+    """Return the person that a policy makes of an identity and the members of its graph, which have been read.
+
+    Raises EntityNotFoundError when nothing of it is alive under the policy.
+    """
+    fragments = contributing_fragments(members.values(), policy, configuration)
+    streams = live_streams(members.values(), policy, configuration, now_ms)
+    if not fragments and not streams and not _is_known_by_graph(members, members[xid].head, configuration):
+        raise EntityNotFoundError
+    return Person(xid, policy, configuration, members, fragments, streams)
 
 
 def policy_of(configuration: Configuration, policy_id: str | None) -> MergePolicy:
@@ -141,8 +216,9 @@ def _is_known_by_graph(members: Mapping[Xid, IdentityItems], head: Head, configu
     """Tell whether a link that no delete has reached makes the identity part of a person (profile-api §2.3)."""
     if len(members) == 1:
         return False
-    for (_, dataset_id), place in head.assertions.items():
-        dataset = configuration.datasets.get(dataset_id)
-        if dataset is not None and survives(place, dataset.cutoff, head.cutoff):
+    for (_, source), place in head.assertions.items():
+        dataset = configuration.datasets.get(source)
+        known = dataset is not None or client_of(source) is not None
+        if known and survives(place, dataset.cutoff if dataset else None, head.cutoff):
             return True
     return False

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from tessera.domain.configuration import Configuration, DatasetKind, DatasetSettings
-from tessera.domain.graph import Assertion, Head
+from tessera.domain.graph import Assertion, Head, LinkRules
 from tessera.domain.identity import Identity, Xid
 from tessera.domain.place import Place, accepted_ms, survives
 from tessera.domain.profile import Event, EventStream, RecordFragment
-from tessera.domain.rows import PlacedRow
+from tessera.domain.rows import PlacedRow, Row
 from tessera.domain.tenant import Tenant
 from tessera.domain.times import day_of
 from tessera.services.linking import HeadStore, Linker
@@ -88,12 +88,13 @@ class ProfileWriter:
         configurations: Configurations,
         store: ProfileStore,
         executor: Executor,
+        watch: Callable[[int], None] = lambda size: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._configurations = configurations
         self._store = store
         self._executor = executor
-        self._linker = Linker(store, executor)
+        self._linker = Linker(store, executor, watch)
         self._clock = clock
 
     def apply(self, tenant: Tenant, dataset_id: str, rows: Sequence[PlacedRow]) -> WriteReport:
@@ -109,12 +110,13 @@ class ProfileWriter:
     def _apply_slice(self, tenant: Tenant, dataset_id: str, rows: Sequence[PlacedRow], report: WriteReport) -> None:
         while True:
             read_at = self._clock()
-            dataset = self._configurations.current(tenant).datasets.get(dataset_id)
+            configuration = self._configurations.current(tenant)
+            dataset = configuration.datasets.get(dataset_id)
             if dataset is None or not dataset.profile_enabled:
                 report.unchanged += len(rows)
                 return
             live = [item for item in rows if survives(item.place, dataset.cutoff)]
-            heads = self._prepare_heads(tenant, dataset, live)
+            heads = self._prepare_heads(tenant, dataset, configuration.link_rules, live)
             if self._clock() - read_at < CONFIGURATION_LEASE_S:
                 break
         report.unchanged += len(rows) - len(live)
@@ -124,22 +126,26 @@ class ProfileWriter:
         else:
             self._write_records(tenant, dataset, live, report)
 
-    def _prepare_heads(self, tenant: Tenant, dataset: DatasetSettings, rows: Sequence[PlacedRow]) -> dict[Xid, Head]:
+    def _prepare_heads(
+        self, tenant: Tenant, dataset: DatasetSettings, rules: LinkRules, rows: Sequence[PlacedRow]
+    ) -> dict[Xid, Head]:
         """Give every identity of the rows a head and note the links they assert."""
         identities: dict[Xid, Identity] = {}
         links: dict[tuple[Xid, Xid], Place] = {}
         for item in rows:
             primary = item.row.primary.xid(tenant)
             identities[primary] = item.row.primary
-            for other in item.row.linked if dataset.identity_enabled else ():
-                xid = other.xid(tenant)
-                identities[xid] = other
-                pair = (primary, xid) if primary < xid else (xid, primary)
-                links[pair] = min(item.place, links.get(pair, item.place))
+            if item.row.linked and dataset.identity_enabled:
+                person = {identity.xid(tenant): identity for identity in _person(item.row, rules)}
+                identities |= person
+                centre, *others = person
+                for xid in others:
+                    pair = (centre, xid) if centre < xid else (xid, centre)
+                    links[pair] = min(item.place, links.get(pair, item.place))
         heads = self._store.heads(tenant, identities, self._executor)
         assertions = [Assertion(*pair, dataset.id, place) for pair, place in links.items()]
         missing = [item for item in assertions if not _is_noted(item, heads)]
-        self._linker.link(tenant, missing, identities, heads)
+        self._linker.link(tenant, rules, missing, identities, heads)
         linked = {xid for assertion in missing for xid in assertion[:2]}
         alone = [Head(xid, identity) for xid, identity in identities.items() if xid not in heads and xid not in linked]
         list(self._executor.map(lambda head: self._store.add_head(tenant, head), alone))
@@ -231,8 +237,20 @@ def _after_person_cutoffs(
     return live
 
 
+def _person(row: Row, rules: LinkRules) -> list[Identity]:
+    """List the identities that a row says are one person, first the one with which the others are linked.
+
+    That is the primary one, unless its namespace never links; then the first of the others that do.
+    """
+    named = [row.primary, *sorted(row.linked, key=lambda identity: (identity.namespace, identity.value))]
+    return [identity for identity in named if identity.namespace not in rules.unlinkable] or [row.primary]
+
+
 def _is_noted(assertion: Assertion, heads: Mapping[Xid, Head]) -> bool:
-    return all(xid in heads and heads[xid].asserts(assertion) for xid in (assertion.left, assertion.right))
+    pair = [head for xid in (assertion.left, assertion.right) if (head := heads.get(xid)) is not None]
+    if any(head.was_blocked(assertion.place) for head in pair):
+        return True
+    return len(pair) == 2 and all(head.notes(assertion) for head in pair)
 
 
 def _later(*cutoffs: Place | None) -> Place | None:

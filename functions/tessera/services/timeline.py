@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tessera.domain.errors import InvalidRequestError
+from tessera.domain.event_filter import EventFilter
 from tessera.domain.identity import Xid
 from tessera.domain.merge import event_datasets, is_deleted
 from tessera.domain.profile import Event
@@ -39,11 +40,12 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which events: ``start_ms <= timestamp < end_ms``, forward or backward in time."""
+    """Which events: ``start_ms <= timestamp < end_ms``, passing all filters, forward or backward in time."""
 
     start_ms: int | None = None
     end_ms: int | None = None
     forward: bool = True
+    filters: Sequence[EventFilter] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +83,15 @@ class Timeline:
         wanted = _hashes_of(person, sought) if sought else None
         is_live = _liveness(person, now_ms)
         kept: list[Event] = []
-        for event in walk.events(self._clock() + MAX_PAGE_SECONDS):
-            if not is_live(event) or (wanted is not None and hash_of(event.key) not in wanted):
+        for event in _distinct(filter(is_live, walk.events(self._clock() + MAX_PAGE_SECONDS))):
+            if wanted is not None and hash_of(event.key) not in wanted:
                 continue
             wanted = None
-            if kept and kept[-1].key == event.key:
-                kept[-1] = min(kept[-1], event, key=lambda copy: copy.place)
-            elif len(kept) == limit:
+            if not all(one.accepts(event.body) for one in window.filters):
+                continue
+            if len(kept) == limit:
                 return Page(kept, event, Cursor(event.key))
-            else:
-                kept.append(event)
+            kept.append(event)
         if not walk.finished:
             return Page(kept, None, Cursor(walk.position, sought if wanted else None))
         if wanted:
@@ -106,6 +107,18 @@ class Timeline:
         ahead = limit + 1 if len(xids) == 1 else limit // max(1, len(xids)) + _READ_AHEAD
         streams = [_Stream(self._store, tenant, xid, low, high, window.forward, ahead) for xid in xids]
         return _Walk(streams, self._executor, self._clock, window.forward)
+
+
+def _distinct(events: Iterator[Event]) -> Iterator[Event]:
+    """Keep one of neighbours that are the same event: the one at the lowest place (law 3)."""
+    held: Event | None = None
+    for event in events:
+        if held is not None and held.key != event.key:
+            yield held
+            held = None
+        held = event if held is None else min(held, event, key=lambda copy: copy.place)
+    if held is not None:
+        yield held
 
 
 def _liveness(person: Person, now_ms: int) -> Callable[[Event], bool]:

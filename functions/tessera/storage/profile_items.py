@@ -5,7 +5,7 @@ Partition ``<tenant>#<XID>`` holds everything of one identity, by sort key:
 | sort key | item | attributes |
 |---|---|---|
 | ``E#<time><hash>`` | event | ``d`` dataset, ``p`` place, ``b`` body, ``ttl`` expiry |
-| ``H`` | head | ``n`` version, ``b`` identity, assertions, members; ``c`` cutoff |
+| ``H`` | head | ``n`` version, ``b`` identity, assertions, removals, members; ``c`` cutoff |
 | ``R#<dataset>`` | record fragment | ``p`` place, ``b`` body, ``cd`` custom date; later ``fl`` floor, ``st`` stamps |
 | ``S#<dataset>`` | event stream | ``p`` place, ``ad`` last active day, ``au`` alive until, ``b`` partial aggregates |
 
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tessera.domain.graph import Head
+from tessera.domain.graph import Block, Head, Removal
 from tessera.domain.identity import Identity, Xid, shard_of
 from tessera.domain.place import Place
 from tessera.domain.profile import Event, EventStream, RecordFragment
@@ -40,6 +40,7 @@ HEAD = "H"
 _EVENT = "E#"
 _RECORD = "R#"
 _STREAM = "S#"
+_KINDS = {_EVENT: "events", _RECORD: "records", _STREAM: "streams"}
 _TIME_OFFSET = 1 << 48
 _TIME_DIGITS = 13
 _VERSION: Any = {"N": str(FORMAT_VERSION)}
@@ -68,6 +69,11 @@ def record_sort(dataset_id: str) -> str:
 def stream_sort(dataset_id: str) -> str:
     """Sort key of the event stream of a dataset."""
     return _STREAM + dataset_id
+
+
+def kind_of(sort: str) -> str:
+    """Name what a sort key stands for."""
+    return _KINDS[sort[:2]]
 
 
 def time_key(timestamp_ms: int) -> str:
@@ -114,11 +120,15 @@ def head_item(tenant: Tenant, head: Head) -> dict[str, Any]:
     """Write a head as its next version."""
     body: dict[str, Any] = {"i": [head.identity.namespace, head.identity.value]}
     if head.assertions:
-        body["a"] = sorted([other, dataset_id, place] for (other, dataset_id), place in head.assertions.items())
+        body["a"] = sorted([other, source, place] for (other, source), place in head.assertions.items())
     if head.members:
         body["m"] = head.members
     if head.collapsed:
         body["x"] = True
+    if head.removed:
+        body["r"] = sorted([other, *removal] for other, removal in head.removed.items())
+    if head.blocks:
+        body["k"] = [list(block) for block in head.blocks]
     item: dict[str, Any] = {
         **key(tenant, head.xid, HEAD),
         "v": _VERSION,
@@ -139,11 +149,13 @@ def head_of(item: Item) -> Head:
     return Head(
         xid=xid_of(item["pk"]["S"]),
         identity=Identity(*body["i"]),
-        assertions={(Xid(other), dataset_id): Place(place) for other, dataset_id, place in body.get("a", ())},
+        assertions={(Xid(other), source): Place(place) for other, source, place in body.get("a", ())},
         members=tuple(body.get("m", ())),
         collapsed=body.get("x", False),
         cutoff=None if cutoff is None else Place(cutoff["S"]),
         version=int(item["n"]["N"]),
+        removed={Xid(other): Removal(*removal) for other, *removal in body.get("r", ())},
+        blocks=tuple(Block(*block) for block in body.get("k", ())),
     )
 
 

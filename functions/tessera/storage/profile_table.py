@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from tessera.domain.graph import Head
-from tessera.domain.identity import Xid
+from tessera.domain.identity import INDEX_SHARDS, Xid
 from tessera.domain.place import Place
 from tessera.domain.profile import Event, EventStream, IdentityItems, RecordFragment
 from tessera.domain.tenant import Tenant
@@ -22,8 +22,12 @@ from tessera.storage.registry import LostRaceError, lost_race
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
 _BATCH_GET = 100
+_INDEX = "index"
+_MOST_SHARDS_AT_ONCE = 32
+_MOST_QUERIES_AT_ONCE = 256
 
 
 class Written(Enum):
@@ -41,6 +45,14 @@ class EventPage:
     events: list[Event]
     bytes_read: int
     more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPage:
+    """Sort keys of items of one identity in order, and the one behind which to go on, ``None`` at the end."""
+
+    sorts: list[str]
+    last: str | None
 
 
 class ProfileTable:
@@ -108,6 +120,50 @@ class ProfileTable:
             time.sleep(random.uniform(0, delay))  # noqa: S311 - jitter
             delay = min(1.0, delay * 2)
 
+    def sample(self, tenant: Tenant, dataset_ids: Sequence[str], count: int, executor: Executor) -> Iterator[list[Xid]]:
+        """Walk persons by the index, shard by shard in random order, each person once by the identity that leads.
+
+        XIDs are hashes, so the first persons of any shard are as good a sample as any. ``count`` is how many are
+        wanted: of each shard not many more are looked at. Identities that are by themselves are found by what they
+        have in the datasets named. The index lags, so each head is read again before it counts. A step may find
+        nobody; between steps the walk can be left.
+        """
+        shards = random.sample(range(INDEX_SHARDS), INDEX_SHARDS)
+        most = max(1, min(_MOST_SHARDS_AT_ONCE, _MOST_QUERIES_AT_ONCE // (len(dataset_ids) + 1)))
+        at_once = 1
+        while shards:
+            yield []
+            some, shards = shards[:at_once], shards[at_once:]
+            # One shard of a large store is enough; of a small one, all are needed, and not one after the other.
+            at_once = min(at_once * 2, most)
+            names = [
+                [items.graph_index(tenant, shard), *(items.dataset_index(tenant, one, shard) for one in dataset_ids)]
+                for shard in some
+            ]
+            found = executor.map(lambda name: self._indexed(name, count), [name for shard in names for name in shard])
+            for shard in names:
+                candidates = _first_of_all([next(found) for _ in shard])
+                for start in range(0, len(candidates), _BATCH_GET):
+                    heads = self.heads(tenant, candidates[start : start + _BATCH_GET])
+                    yield [xid for xid, head in sorted(heads.items()) if head.leads or _is_alone(head)]
+
+    def _indexed(self, name: str, limit: int) -> tuple[list[Xid], bool]:
+        """Read the first identities of a partition of the index, and whether there are more."""
+        request: dict[str, Any] = {
+            "TableName": self._table,
+            "IndexName": _INDEX,
+            "KeyConditionExpression": "ik = :name",
+            "ExpressionAttributeValues": {":name": {"S": name}},
+        }
+        found: list[Xid] = []
+        while len(found) < limit:
+            answer = self._client.query(**request, Limit=limit - len(found))
+            found += [items.xid_of(item["pk"]["S"]) for item in answer["Items"]]
+            if "LastEvaluatedKey" not in answer:
+                return found, False
+            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        return found, True
+
     def add_head(self, tenant: Tenant, head: Head) -> None:
         """Write the head of an identity that may be new; an existing one stays as it is."""
         try:
@@ -120,10 +176,16 @@ class ProfileTable:
             if not lost_race(error):
                 raise
 
-    def replace_heads(self, tenant: Tenant, changed: Iterable[Head], unchanged: Iterable[Head]) -> None:
+    def replace_heads(
+        self,
+        tenant: Tenant,
+        changed: Iterable[Head],
+        unchanged: Iterable[Head],
+        also: Sequence[TransactWriteItemTypeDef] = (),
+    ) -> None:
         """Write heads in one transaction, if none of them nor of the unchanged ones was written since it was read.
 
-        Raises LostRaceError otherwise, and when another writer is at the same heads.
+        ``also`` is written with them. Raises LostRaceError otherwise, and when another writer is at the same heads.
         """
         writes: list[Any] = [
             {"Put": {"TableName": self._table, "Item": items.head_item(tenant, head), **_unwritten_since(head)}}
@@ -140,7 +202,7 @@ class ProfileTable:
             for head in unchanged
         ]
         try:
-            self._client.transact_write_items(TransactItems=writes)
+            self._client.transact_write_items(TransactItems=[*writes, *also])
         except ClientError as error:
             if lost_race(error):
                 raise LostRaceError from error
@@ -237,6 +299,53 @@ class ProfileTable:
         answer = self._client.query(**request)
         size = sum(len(item["b"]["B"]) for item in answer["Items"])
         return EventPage([items.event_of(item) for item in answer["Items"]], size, "LastEvaluatedKey" in answer)
+
+    def keys_at_or_below(self, tenant: Tenant, xid: Xid, cutoff: Place, *, after: str | None, limit: int) -> KeyPage:
+        """List the records, streams and events of an identity that a cutoff reaches, looking at ``limit`` or 1 MB.
+
+        The walk starts behind the sort key ``after`` if one is given. The head has no place and is never listed.
+        """
+        request: dict[str, Any] = {
+            "TableName": self._table,
+            "KeyConditionExpression": "pk = :pk",
+            "FilterExpression": "p <= :cutoff",
+            "ProjectionExpression": "sk",
+            "ExpressionAttributeValues": {":pk": {"S": items.partition(tenant, xid)}, ":cutoff": {"S": cutoff}},
+            "Limit": limit,
+            "ConsistentRead": True,
+        }
+        if after is not None:
+            request["ExclusiveStartKey"] = items.key(tenant, xid, after)
+        answer = self._client.query(**request)
+        last = answer.get("LastEvaluatedKey")
+        return KeyPage([item["sk"]["S"] for item in answer["Items"]], None if last is None else last["sk"]["S"])
+
+    def delete_at_or_below(self, tenant: Tenant, xid: Xid, sort: str, cutoff: Place) -> None:
+        """Delete an item, unless it is gone or has a place above the cutoff by now: then it stays as it is."""
+        try:
+            self._client.delete_item(
+                TableName=self._table,
+                Key=items.key(tenant, xid, sort),
+                ConditionExpression="p <= :cutoff",
+                ExpressionAttributeValues={":cutoff": {"S": cutoff}},
+            )
+        except ClientError as error:
+            if not lost_race(error):
+                raise
+
+
+def _first_of_all(pages: Sequence[tuple[list[Xid], bool]]) -> list[Xid]:
+    """Unite the beginnings of partitions, up to where the first of them that goes on was left.
+
+    Beyond that, an identity that two partitions have would be found more easily than one that only one has.
+    """
+    ends = [found[-1] for found, more in pages if more]
+    known = sorted({xid for found, _ in pages for xid in found})
+    return [xid for xid in known if not ends or xid <= min(ends)]
+
+
+def _is_alone(head: Head) -> bool:
+    return not head.members and not head.collapsed
 
 
 def _unwritten_since(head: Head) -> dict[str, Any]:

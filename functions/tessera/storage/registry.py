@@ -8,6 +8,9 @@
 | ``<tenant>#configuration`` | version, ten digits | one version of it, never changed |
 | ``<tenant>#dataset`` | dataset id | a dataset as the catalogue shows it |
 | ``<tenant>#batch`` | batch id | a batch and its status |
+| ``<tenant>#job`` | ULID | a job, by ``kind``, and how far it is |
+| ``<tenant>#policy`` | policy id, version in ten digits | a superseded version of a merge policy |
+| ``<tenant>#links#<XID>`` | ULID | a change of a link made by hand |
 
 Every item holds ``v``, the version of its format, and ``b``, its body.
 """

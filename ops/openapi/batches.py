@@ -1,0 +1,187 @@
+"""Batches: bringing rows in, and reading what became of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from api.batches import CATALOG, DEFAULT_PAGE, FILES, IMPORT, MAX_PAGE, NewBatch
+from api.data_access import BATCH, JSON_LINES, MAX_ROWS
+from ops.openapi.describing import Answer, Area, Milliseconds, Operation, Parameter
+from ops.openapi.profiles import Link
+from tessera.domain.batch import BatchStatus, FileFormat
+
+
+class RelatedObject(TypedDict):
+    """What a batch belongs to."""
+
+    type: Literal["dataSet"]
+    id: str
+
+
+class FormatOfBatch(TypedDict):
+    """How the files of a batch are written."""
+
+    format: FileFormat
+    isMultiLineJson: NotRequired[bool]
+
+
+class BatchError(TypedDict):
+    """Something that went wrong with a batch, and with how many rows."""
+
+    code: str
+    description: str
+    recordCount: NotRequired[int]
+
+
+class Batch(TypedDict, total=False):
+    """A batch, or the properties of it that are asked for; what is not known yet is not there."""
+
+    id: str
+    imsOrg: str
+    sandboxId: str
+    created: Milliseconds
+    createdClient: str
+    createdUser: str
+    updated: Milliseconds
+    updatedUser: str
+    started: Milliseconds
+    completed: Milliseconds
+    externalId: str
+    status: BatchStatus
+    version: str
+    relatedObjects: list[RelatedObject]
+    tags: dict[str, list[str]]
+    inputFormat: FormatOfBatch
+    errors: list[BatchError]
+    metrics: dict[str, int]
+    recordCount: int
+    failedRecordCount: int
+
+
+class Nothing(TypedDict):
+    """An empty object."""
+
+
+class UploadAddress(TypedDict):
+    """Where a file can be sent to without passing through this API, how, and for how long."""
+
+    url: str
+    method: Literal["PUT"]
+    headers: dict[str, str]
+    expiresInSeconds: int
+
+
+class FileLinks(TypedDict):
+    """Where an entry can be read."""
+
+    self: Link
+
+
+class FileEntry(TypedDict):
+    """A file or a directory; `length` in bytes."""
+
+    name: str
+    length: int
+    _links: FileLinks
+
+
+class ListPosition(TypedDict):
+    """How many a page may have and has."""
+
+    limit: int
+    count: int
+
+
+class ListLinks(TypedDict):
+    """Where a page leads on."""
+
+    next: Link
+
+
+class FilePage(TypedDict):
+    """A page of a directory."""
+
+    data: list[FileEntry]
+    _page: ListPosition
+    _links: ListLinks
+
+
+class RowPage(TypedDict):
+    """A page of the rows of a file."""
+
+    data: list[dict[str, Any]]
+    _page: ListPosition
+    _links: ListLinks
+
+
+_BY_ID = Answer("The batch by its id", Annotated[dict[str, Batch], Field(min_length=1, max_length=1)])
+_DONE = Answer("It is done", Nothing)
+_READ = Answer("A page of the directory, or of the file's rows", FilePage | RowPage, also=(JSON_LINES,))
+_PAGE = (
+    Parameter("start", "How many to pass over", Annotated[int, Field(ge=0)]),
+    Parameter("limit", f"How many at most: {MAX_PAGE} files or {MAX_ROWS:,} rows", Annotated[int, Field(ge=1)]),
+)
+_ACTION = "What to do; in any case"
+_PATH = {
+    "batch": "The id of the batch",
+    "dataset": "The id of its dataset",
+    "path": "The name of the file, which may have slashes in it",
+}
+
+AREA = Area(
+    "Batches",
+    "Files whose rows are judged and accepted together.",
+    _PATH,
+    {
+        f"POST {IMPORT}": Operation(body=NewBatch, answers={201: Answer("The batch", Batch)}),
+        f"PATCH {IMPORT}": Operation(answers={}, body=dict[str, Any], body_required=False),
+        f"POST {IMPORT}/{{batch}}": Operation(
+            answers={200: _DONE},
+            query=(Parameter("action", _ACTION, Literal["COMPLETE", "ABORT", "FAIL"], required=True),),
+        ),
+        f"PUT {FILES}": Operation(answers={200: _DONE}, body=bytes, body_required=False),
+        f"POST {FILES}": Operation(
+            answers={200: Answer("The address", UploadAddress)},
+            query=(Parameter("action", _ACTION, Literal["PRESIGN"], required=True, ours=True),),
+            ours=True,
+        ),
+        f"PATCH {FILES}": Operation(answers={}, body=bytes, body_required=False),
+        f"GET {CATALOG}/batches": Operation(
+            answers={200: Answer("Batches by their ids", dict[str, Batch])},
+            query=(
+                Parameter(
+                    "limit",
+                    f"How many at most; {DEFAULT_PAGE} by default, more than {MAX_PAGE} is {MAX_PAGE}",
+                    Annotated[int, Field(ge=1)],
+                ),
+                Parameter("start", "How many to pass over", Annotated[int, Field(ge=0, le=1_000_000)]),
+                Parameter("orderBy", "What begins with `asc` is oldest first, anything else newest first"),
+                Parameter("properties", "Which properties to show, with commas between them; all by default"),
+                Parameter("status", "Only those in one of these states, with commas between them"),
+                Parameter("dataSet", "Only those of this dataset"),
+                Parameter("externalId", "Only those that were created with this id of the caller's"),
+                Parameter("batch", "Only the one with this id"),
+                Parameter(
+                    "createdAfter", "Only those created after this time, in milliseconds since 1970", Milliseconds
+                ),
+                Parameter("createdBefore", "Only those created before this time", Milliseconds),
+            ),
+        ),
+        f"GET {CATALOG}/batches/{{batch}}": Operation(answers={200: _BY_ID}),
+        f"GET {CATALOG}/batch/{{batch}}": Operation(answers={200: _BY_ID}),
+        f"GET {BATCH}/meta": Operation(
+            answers={200: _READ},
+            query=(
+                Parameter("path", "`input_files` or `row_errors`, or a file in them; without it, these two"),
+                *_PAGE,
+            ),
+        ),
+        f"GET {BATCH}/failed": Operation(
+            answers={200: _READ},
+            query=(Parameter("path", "A file of rejected rows; without it, their list"), *_PAGE),
+        ),
+    },
+)

@@ -1,0 +1,106 @@
+"""Errors: the envelope that all of them come in, and the few whose bodies Adobe's gateway makes differently."""
+
+from __future__ import annotations
+
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict
+
+
+class Fault(TypedDict):
+    """One thing that is wrong."""
+
+    code: str
+    message: str
+
+
+class Problem(TypedDict):
+    """An error. `errors` holds what is wrong under the status; `detail` says more than `title` where there is more."""
+
+    requestId: str
+    errors: dict[str, list[Fault]]
+    type: str
+    title: str
+    status: int
+    detail: NotRequired[str]
+
+
+class EntityProblem(Problem):
+    """An error of the entities, with the fields that their readers look for besides."""
+
+    message: str
+    cause: str
+    statusCode: str
+
+
+class EntitiesThrottled(TypedDict):
+    """How entities are told to come back later."""
+
+    message: str
+    cause: str
+    retryAfterMs: str
+    statusCode: str
+
+
+class Refusal(TypedDict):
+    """A request without the headers it needs, or with a key or token that is not good."""
+
+    error_code: str
+    message: str
+
+
+class UnusableContentType(TypedDict):
+    """A body without a content type, or of one that is not read here."""
+
+    type: str
+    status: int
+    title: str
+    detail: NotRequired[str]
+
+
+class ScopeMissing(TypedDict):
+    """A good token that was issued for something else."""
+
+    title: str
+    status: int
+    detail: str
+
+
+class NotProvisioned(TypedDict):
+    """An organisation that this deployment does not serve."""
+
+    message: str
+    statusCode: str
+
+
+# By status: the name of the shared answer, what it means, and which shapes it has besides the envelope.
+ANSWERS: dict[int, tuple[str, str, tuple[Any, ...]]] = {
+    400: ("BadRequest", "The request is malformed, or a header is missing", (Refusal, UnusableContentType)),
+    401: ("Unauthorized", "The token is not good, or is for something else", (Refusal, ScopeMissing)),
+    403: ("Forbidden", "The client may not do this, or not for this organisation", (Refusal, NotProvisioned)),
+    404: ("NotFound", "There is no such thing in this sandbox, or no such sandbox", ()),
+    409: ("Conflict", "Somebody else changes the same thing at the same time, or it is there already", ()),
+    412: ("PreconditionFailed", "It is not at the version that `If-Match` names", ()),
+    413: ("BodyTooLarge", "The body is larger than one call carries", ()),
+    415: ("UnsupportedMediaType", "The body is of a type that is not read here", (UnusableContentType,)),
+    422: ("Unprocessable", "The request is well formed and cannot be done, or its answer would be too large", ()),
+    429: ("TooManyRequests", "Too much at once: try again after `Retry-After` seconds", ()),
+    500: ("InternalError", "Something went wrong on our side", ()),
+}
+# These have no envelope at all.
+BARE = {401, 415}
+COMMON = (400, 401, 403, 404, 422, 429, 500)
+OF_WRITES = (409,)
+OF_BODIES = (413, 415)
+
+
+def shapes(status: int, *, of_entities: bool) -> Any:
+    """Return the type of the body of an error."""
+    if status == 429 and of_entities:
+        return list[EntitiesThrottled]
+    envelope: Any = EntityProblem if of_entities else Problem
+    kinds = ANSWERS[status][2] if status in BARE else (envelope, *ANSWERS[status][2])
+    shape = kinds[0]
+    for kind in kinds[1:]:
+        shape |= kind
+    return shape

@@ -27,7 +27,7 @@ _WITH_BODY = {"POST", "PUT", "PATCH"}
 _TEXT = (
     "Profiles, merge policies, identities, datasets and batches in the paths, bodies and errors of Adobe Experience "
     f"Platform. What is marked `{MARK}` is not Adobe's. `x-permission` is what a client must be registered for. Names "
-    "of query parameters are read in any case, a trailing slash is passed over, and every error is a JSON object."
+    "of query parameters are read in any case, a trailing slash is passed over, and every error has a JSON body."
 )
 _ORGANISATION = {
     "name": "x-gw-ims-org-id",

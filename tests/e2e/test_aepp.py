@@ -65,3 +65,24 @@ def test_get_entity_events_pages(profiles: Profile, person: str) -> None:
 def test_get_entity_with_the_class_of_events(profiles: Profile, person: str) -> None:
     events = profiles.getEntity(schema_name=EVENTS, entityId=person, entityIdNS="email", limit=2)
     assert [event["entityId"] for event in events] == [f"ev-{day}" for day in range(1, 8)]
+
+
+def test_get_entities(profiles: Profile, person: str) -> None:
+    asked = [
+        {"entityId": person, "entityIdNS": {"code": "Email"}},
+        {"entityId": "no@body.org", "entityIdNS": {"code": "Email"}},
+    ]
+    answer = profiles.getEntities({"schema": {"name": PROFILE}, "fields": ["person.name"], "identities": asked})
+    known, unknown = answer.values()
+    assert known["entity"] == {"person": {"name": {"firstName": "Dalia"}}}
+    assert (unknown["sources"], unknown["entity"]) == ([""], {})
+
+
+def test_merge_policies_are_listed(profiles: Profile) -> None:
+    policies = profiles.getMergePolicies(limit=1)
+    assert [policy["name"] for policy in policies if policy["default"]] == ["Default Timebased"]
+
+
+def test_delete_entity(profiles: Profile, person: str) -> None:
+    assert profiles.deleteEntity(PROFILE, person, "email") == 202
+    assert profiles.getEntity(schema_name=PROFILE, entityId=person, entityIdNS="email")["status"] == 404

@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from ops.openapi.document import document
 from tests.integration.conftest import Answer, Caller
 
+
 def _is_time(value: object) -> bool:
     return not isinstance(value, str) or datetime.fromisoformat(value).tzinfo is not None
 

@@ -54,6 +54,9 @@ class Facts:
             }
         for path, types in other.types.items():
             self.types[path] = self.types.get(path, frozenset()) | types
+        for path in (self.values.keys() & shared) - other.values.keys():
+            if "string" in other.types[path]:
+                del self.values[path]
         for path in self.values.keys() & other.values.keys():
             self.values[path] |= other.values[path]
         self.values |= {

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import aepp
 import boto3
 import pytest
+from aepp.customerprofile import Profile
 
 from ops import local_cloud
 from ops.client import Client
@@ -56,6 +58,21 @@ def register(organisation: str, *options: str) -> dict[str, str]:
     ).stdout
     configuration: dict[str, str] = json.loads(printed)
     return configuration
+
+
+def adobe_client(configuration: dict[str, str]) -> Profile:
+    """Adobe's published client, pointed at the service (contract: profile-api §12.1)."""
+    aepp.configure(
+        org_id=configuration["org_id"],
+        client_id=configuration["client_id"],
+        secret=configuration["client_secret"],
+        scopes=configuration["scopes"],
+        sandbox=configuration["sandbox"],
+        environment="prod",
+    )
+    aepp.config.endpoints["global"] = configuration["base_url"]
+    aepp.config.config_object["oauthTokenEndpointV2"] = configuration["token_url"]
+    return Profile()
 
 
 @pytest.fixture(scope="session")

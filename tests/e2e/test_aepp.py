@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import aepp
 import pytest
 from aepp.customerprofile import Profile
 
 from ops.client import EVENTS, PROFILE, Client
+from tests.e2e.conftest import adobe_client
 
 
 @pytest.fixture(scope="module")
-def profiles(client: Client, configuration: dict[str, str]) -> Iterator[Profile]:
+def profiles(client: Client, configuration: dict[str, str]) -> Profile:
     """The published client, pointed at the service as its documentation of endpoints allows."""
-    aepp.configure(
-        org_id=configuration["org_id"],
-        client_id=configuration["client_id"],
-        secret=configuration["client_secret"],
-        scopes=configuration["scopes"],
-        sandbox=configuration["sandbox"],
-        environment="prod",
-    )
-    aepp.config.endpoints["global"] = configuration["base_url"]
-    aepp.config.config_object["oauthTokenEndpointV2"] = configuration["token_url"]
-    yield Profile()
+    return adobe_client(configuration)
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import aepp
 import httpx
 import pytest
 from aepp.customerprofile import Profile
 
 from ops.client import PROFILE, Client
 from ops.outputs import Outputs
-from tests.e2e.conftest import register
+from tests.e2e.conftest import adobe_client, register
 
 PATH = "/data/core/ups/config/mergePolicies"
 
@@ -140,17 +139,7 @@ def test_a_policy_put_on_the_edge_and_deleted_at_once(http: httpx.Client, seeded
 @pytest.fixture
 def profiles(own: dict[str, str]) -> Profile:
     """The published client, pointed at the service as its documentation of endpoints allows."""
-    aepp.configure(
-        org_id=own["org_id"],
-        client_id=own["client_id"],
-        secret=own["client_secret"],
-        scopes=own["scopes"],
-        sandbox=own["sandbox"],
-        environment="prod",
-    )
-    aepp.config.endpoints["global"] = own["base_url"]
-    aepp.config.config_object["oauthTokenEndpointV2"] = own["token_url"]
-    return Profile()
+    return adobe_client(own)
 
 
 def test_adobe_s_client(profiles: Profile, seeded: str) -> None:

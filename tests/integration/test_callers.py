@@ -33,7 +33,10 @@ OUTPUTS = {
         "TokenJwksUrl": "https://issuer.example/jwks.json",
     },
     "TesseraApi": {"BaseUrl": "https://api.example/v1"},
-    "TesseraJobs": {"IngestStateMachineArn": "arn:aws:states:eu-west-1:000000000000:stateMachine:x"},
+    "TesseraJobs": {
+        "IngestStateMachineArn": "arn:aws:states:eu-west-1:000000000000:stateMachine:x",
+        "DeleteStateMachineArn": "arn:aws:states:eu-west-1:000000000000:stateMachine:y",
+    },
 }
 
 

@@ -107,7 +107,7 @@ class Store:
     def keep(self, dataset_id: str, bodies: Iterable[dict[str, Any]]) -> None:
         """Store more events of identities and streams that are there, as the items that writing them would leave.
 
-        It is a tenth of the work.
+        It is a fraction of the work.
         """
         puts: list[Any] = []
         for item in self.place(dataset_id, bodies):

@@ -70,31 +70,45 @@ def forget() -> None:
                     kept.cache_clear()
 
 
+_KEYS: Any = [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}]
+
+
+def create_profile_table(client: Any) -> None:
+    """Create the profile table with the keys and the index that the stacks give it."""
+    client.create_table(
+        TableName=ENVIRONMENT["PROFILE_TABLE"],
+        KeySchema=_KEYS,
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk", "ik")],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "index",
+                "KeySchema": [
+                    {"AttributeName": "ik", "KeyType": "HASH"},
+                    {"AttributeName": "pk", "KeyType": "RANGE"},
+                ],
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
+            }
+        ],
+        BillingMode="PAY_PER_REQUEST",
+    )
+
+
+def empty_profile_table() -> None:
+    """Take everything out of the profile table: a query of the simulated one takes longer the more is in it."""
+    client = aws.dynamodb()
+    client.delete_table(TableName=ENVIRONMENT["PROFILE_TABLE"])
+    create_profile_table(client)
+
+
 @pytest.fixture
 def cloud(environment: None) -> Iterator[None]:
     """The profile table with its index, the registry and the lake, all empty."""
     with mock_aws():
         client = boto3.client("dynamodb")
-        keys = [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}]
-        client.create_table(
-            TableName=ENVIRONMENT["PROFILE_TABLE"],
-            KeySchema=keys,
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk", "ik")],
-            GlobalSecondaryIndexes=[
-                {
-                    "IndexName": "index",
-                    "KeySchema": [
-                        {"AttributeName": "ik", "KeyType": "HASH"},
-                        {"AttributeName": "pk", "KeyType": "RANGE"},
-                    ],
-                    "Projection": {"ProjectionType": "KEYS_ONLY"},
-                }
-            ],
-            BillingMode="PAY_PER_REQUEST",
-        )
+        create_profile_table(client)
         client.create_table(
             TableName=ENVIRONMENT["REGISTRY_TABLE"],
-            KeySchema=keys,
+            KeySchema=_KEYS,
             AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
             BillingMode="PAY_PER_REQUEST",
         )

@@ -28,6 +28,7 @@ from tessera.services.timeline import Timeline, Window
 from tessera.storage import aws
 from tessera.storage.configuration import ConfigurationStore
 from tessera.storage.profile_table import ProfileTable
+from tests.integration.conftest import empty_profile_table
 from tests.integration.executors import Inline
 from tests.integration.hostile import CrashError, HostileClient
 
@@ -158,12 +159,16 @@ def processed_histories(draw: st.DrawFn) -> tuple[list[Fact], Run]:
 
 @pytest.fixture
 def tenants(cloud: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tenant]:
-    """New sandboxes without end: examples share the tables, as tenants do. Nobody waits after a lost race."""
+    """New sandboxes without end, each in an empty profile table: an example takes those it needs before it begins.
+
+    Nobody waits after a lost race.
+    """
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     configurations = ConfigurationStore(aws.dynamodb(), aws.registry_table())
 
     def make() -> Iterator[Tenant]:
         while True:
+            empty_profile_table()
             tenant = Tenant("ACME@AdobeOrg", uuid.uuid4().hex)
             configuration = Configuration(1, "id", tenant.sandbox, "development", datasets=DATASETS)
             for policy in POLICIES:

@@ -29,6 +29,7 @@ from tessera.storage.configuration import ConfigurationStore
 from tessera.storage.link_history import LinkHistory
 from tessera.storage.profile_table import ProfileTable
 from tessera.storage.registry import Registry
+from tests.integration.conftest import empty_profile_table
 from tests.integration.executors import Inline
 from tests.integration.hostile import CrashError, HostileClient
 
@@ -142,11 +143,12 @@ class World:
 
 @pytest.fixture
 def worlds(cloud: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Makes new worlds."""
+    """Makes new worlds in an empty profile table; a test makes those it needs before anything happens in one."""
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     configurations = ConfigurationStore(aws.dynamodb(), aws.registry_table())
 
     def make(seed: int | None = None) -> World:
+        empty_profile_table()
         tenant = Tenant("ACME@AdobeOrg", uuid.uuid4().hex)
         configuration = Configuration(1, "id", tenant.sandbox, "development", datasets={DATASET.id: DATASET})
         policy = MergePolicy("default", "Default Timebased", default=True)

@@ -22,6 +22,7 @@ BY_GRAPH = "identityGraph"
 BY_QUALIFICATION = "lastQualificationTime"
 
 Path = tuple[str, ...]
+Bodies = Sequence[tuple[RecordFragment, Mapping[str, Any]]]
 _ABSENT = object()
 
 
@@ -45,15 +46,17 @@ class Leaf:
 
 def explain(entity: Mapping[str, Any], fragments: Sequence[RecordFragment], policy: MergePolicy) -> Iterator[Leaf]:
     """Explain a merged entity by the fragments it was merged from, given best first."""
+    # Decoded once: every leaf is looked for in every body.
+    bodies = [(fragment, fragment.body) for fragment in fragments]
     for name, value in entity.items():
         if name == "identityMap":
             for namespace, identities in value.items():
                 yield Leaf((name, namespace), identities, BY_GRAPH, [Candidate(identities)])
         elif name == "segmentMembership":
-            yield from _memberships(name, value, fragments)
+            yield from _memberships(name, value, bodies)
         else:
             for path, leaf in _leaves((name,), value):
-                yield Leaf(path, leaf, policy.attribute_merge.value, _offers(path, fragments))
+                yield Leaf(path, leaf, policy.attribute_merge.value, _offers(path, bodies))
 
 
 def document(leaves: Iterator[Leaf], identities: Mapping[Xid, Identity]) -> dict[str, Any]:
@@ -97,15 +100,13 @@ def _leaves(path: Path, value: Any) -> Iterator[tuple[Path, Any]]:
         yield path, value
 
 
-def _offers(path: Path, fragments: Sequence[RecordFragment]) -> list[Candidate]:
+def _offers(path: Path, bodies: Bodies) -> list[Candidate]:
     """List what fragments have at a leaf, in order of rank.
 
     The winner comes first: a fragment that ranks higher and has nothing but an object or another branch there does
     not offer a value for the leaf.
     """
-    offers = [
-        Candidate(value, fragment) for fragment in fragments if (value := _at(fragment.body, path)) is not _ABSENT
-    ]
+    offers = [Candidate(value, fragment) for fragment, body in bodies if (value := _at(body, path)) is not _ABSENT]
     first = next(i for i, offer in enumerate(offers) if not (isinstance(offer.value, dict) and offer.value))
     return [offers[first], *offers[:first], *offers[first + 1 :]]
 
@@ -119,17 +120,13 @@ def _at(body: Mapping[str, Any], path: Path) -> Any:
     return value
 
 
-def _memberships(name: str, value: Mapping[str, Any], fragments: Sequence[RecordFragment]) -> Iterator[Leaf]:
+def _memberships(name: str, value: Mapping[str, Any], bodies: Bodies) -> Iterator[Leaf]:
     for namespace, segments in value.items():
         for segment_id, membership in segments.items():
             path = (name, namespace, segment_id)
             # A stable sort: of two that qualified at the same time the better ranked one stays first.
             offers = sorted(
-                (
-                    Candidate(found, fragment)
-                    for fragment in fragments
-                    if (found := _at(fragment.body, path)) is not _ABSENT
-                ),
+                (Candidate(found, fragment) for fragment, body in bodies if (found := _at(body, path)) is not _ABSENT),
                 key=lambda candidate: -qualified_ms(candidate.value),
             )
             yield Leaf(path, membership, BY_QUALIFICATION, offers)

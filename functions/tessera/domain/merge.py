@@ -7,7 +7,7 @@ fragments are read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tessera.domain.configuration import Configuration
@@ -83,31 +83,43 @@ def _time_of(fragment: RecordFragment) -> int:
     return fragment.ingested_ms if fragment.custom_date_ms is None else fragment.custom_date_ms
 
 
-def merge(fragments: Sequence[RecordFragment], identities: Iterable[Identity]) -> dict[str, Any]:
-    """Merge fragments, given best first, into one entity."""
-    entity = _united([{name: value for name, value in item.body.items() if name not in _REBUILT} for item in fragments])
-    memberships = _segment_membership(fragments)
+def merge(fragments: Iterable[RecordFragment], identities: Iterable[Identity]) -> dict[str, Any]:
+    """Merge fragments, given best first, into one entity; one body is held at a time."""
+    entity: dict[str, Any] = {}
+    branches: _Branches = {}
+    memberships: dict[str, dict[str, Any]] = {}
+    for fragment in fragments:
+        body = fragment.body
+        _fill(entity, branches, {name: value for name, value in body.items() if name not in _REBUILT})
+        _add_memberships(memberships, body.get("segmentMembership"))
     if memberships:
         entity["segmentMembership"] = memberships
     entity["identityMap"] = identity_map(identities)
     return entity
 
 
-def _united(objects: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Unite objects, best first: each name has the first value given, objects are united with the others there.
+# The objects within an object by their names, each with its own: where values may still be missing.
+_Branches = dict[str, tuple[dict[str, Any], "_Branches"]]
 
-    Objects are copied, so no fragment is ever changed. Most fragments know the same names: then comparing the sets
-    of names spares looking at each.
+
+def _fill(target: dict[str, Any], branches: _Branches, source: Mapping[str, Any]) -> None:
+    """Add what ``source`` has and ``target`` lacks. Objects are copied, so no fragment is ever changed.
+
+    Most fragments know the same names: then comparing the sets of names spares looking at each.
     """
-    result: dict[str, Any] = {}
-    for each in objects:
-        if not each.keys() <= result.keys():
-            for name, value in each.items():
-                result.setdefault(name, value)
-    for name, value in result.items():
+    if not source.keys() <= target.keys():
+        for name, value in source.items():
+            if name not in target:
+                if isinstance(value, dict):
+                    inner: dict[str, Any] = {}
+                    target[name] = inner
+                    branches[name] = (inner, {})
+                else:
+                    target[name] = value
+    for name, (branch, below) in branches.items():
+        value = source.get(name)
         if isinstance(value, dict):
-            result[name] = _united([inner for each in objects if isinstance(inner := each.get(name), dict)])
-    return result
+            _fill(branch, below, value)
 
 
 def identity_map(identities: Iterable[Identity]) -> dict[str, list[dict[str, str]]]:
@@ -118,22 +130,18 @@ def identity_map(identities: Iterable[Identity]) -> dict[str, list[dict[str, str
     return result
 
 
-def _segment_membership(fragments: Iterable[RecordFragment]) -> dict[str, Any]:
-    """Merge memberships segment by segment: the latest qualification wins, of equal ones the better ranked."""
-    result: dict[str, Any] = {}
-    for fragment in fragments:
-        memberships = fragment.body.get("segmentMembership")
-        if not isinstance(memberships, dict):
+def _add_memberships(chosen: dict[str, dict[str, Any]], memberships: object) -> None:
+    """Add memberships segment by segment: the latest qualification wins, of equal ones the better ranked."""
+    if not isinstance(memberships, dict):
+        return
+    for namespace, segments in memberships.items():
+        if not isinstance(segments, dict):
             continue
-        for namespace, segments in memberships.items():
-            if not isinstance(segments, dict):
-                continue
-            chosen = result.setdefault(namespace, {})
-            for segment_id, membership in segments.items():
-                present = chosen.get(segment_id)
-                if present is None or qualified_ms(membership) > qualified_ms(present):
-                    chosen[segment_id] = membership
-    return result
+        known = chosen.setdefault(namespace, {})
+        for segment_id, membership in segments.items():
+            present = known.get(segment_id)
+            if present is None or qualified_ms(membership) > qualified_ms(present):
+                known[segment_id] = membership
 
 
 def qualified_ms(membership: object) -> int:

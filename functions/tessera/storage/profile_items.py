@@ -173,16 +173,35 @@ def record_item(tenant: Tenant, fragment: RecordFragment) -> dict[str, Any]:
     return item
 
 
+class StoredRecord(RecordFragment):
+    """A record fragment as it is stored: its body is decoded when it is asked for, and each time anew.
+
+    What chooses and ranks fragments stands beside the body, so most is known without decoding, and a merge of many
+    fragments never holds more than one of them.
+    """
+
+    __slots__ = ("_packed",)
+    _packed: bytes
+
+    def __init__(self, item: Item) -> None:
+        custom_date = item.get("cd")
+        put = object.__setattr__
+        put(self, "xid", xid_of(item["pk"]["S"]))
+        put(self, "dataset_id", item["sk"]["S"][len(_RECORD) :])
+        put(self, "place", Place(item["p"]["S"]))
+        put(self, "custom_date_ms", None if custom_date is None else int(custom_date["N"]))
+        put(self, "_packed", item["b"]["B"])
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """Decode the body."""
+        decoded: dict[str, Any] = unpack(self._packed)
+        return decoded
+
+
 def record_of(item: Item) -> RecordFragment:
     """Read a record fragment."""
-    custom_date = item.get("cd")
-    return RecordFragment(
-        xid=xid_of(item["pk"]["S"]),
-        dataset_id=item["sk"]["S"][len(_RECORD) :],
-        place=Place(item["p"]["S"]),
-        body=unpack(item["b"]["B"]),
-        custom_date_ms=None if custom_date is None else int(custom_date["N"]),
-    )
+    return StoredRecord(item)
 
 
 def stream_item(tenant: Tenant, stream: EventStream) -> dict[str, Any]:

@@ -88,6 +88,7 @@ def delete(request: Request) -> Response:
     entity_deletion.expect_deletable(query.get("schema.name"))
     namespace = query.get("entityIdNS") or None
     return entity_deletion.delete(
+        _reader(),
         request.tenant,
         _xid(request.tenant, query.get("entityId"), namespace, "entityId"),
         policy_id=query.get("mergePolicyId") or None,

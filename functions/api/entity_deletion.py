@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 from tessera.domain.errors import EntityNotFoundError, InvalidRequestError
@@ -15,20 +14,10 @@ from tessera.gateway import Response
 from tessera.services.deletion import Deletions
 from tessera.services.profile_reader import ProfileReader
 from tessera.storage import aws
-from tessera.storage.configuration import ConfigurationStore
 from tessera.storage.executions import Executions
 from tessera.storage.jobs import DeletionStore
 from tessera.storage.profile_table import ProfileTable
 from tessera.storage.registry import Registry
-
-_PARALLEL_READS = 50
-
-
-@cache
-def _reader() -> ProfileReader:
-    configurations = ConfigurationStore(aws.dynamodb(), aws.registry_table())
-    table = ProfileTable(aws.dynamodb(), aws.profile_table())
-    return ProfileReader(configurations, table, ThreadPoolExecutor(_PARALLEL_READS, thread_name_prefix="read"))
 
 
 @cache
@@ -46,14 +35,16 @@ def expect_deletable(schema: str | None) -> None:
         raise InvalidRequestError(f"schema.name is required and must be {PROFILE_CLASS}: nothing else can be deleted")
 
 
-def delete(tenant: Tenant, xid: Xid, *, policy_id: str | None, namespace: str | None, caller: str) -> Response:
+def delete(
+    reader: ProfileReader, tenant: Tenant, xid: Xid, *, policy_id: str | None, namespace: str | None, caller: str
+) -> Response:
     """Delete what a look-up of the identity under the policy finds; its graph type says of whom.
 
     Who is not found is answered as by a look-up, unless a deletion of theirs is still under way: a caller that
     missed the answer asks again. Raises what a look-up raises.
     """
     try:
-        person = _reader().person(
+        person = reader.person(
             tenant, xid, namespace=namespace, policy_id=policy_id, now_ms=time.time_ns() // 1_000_000
         )
         _deletions().accept(tenant, xid, person.policy.graph, caller)

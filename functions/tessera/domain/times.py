@@ -16,9 +16,10 @@ def parse_ms(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError("not a date-time")
     if isinstance(value, int):
-        moment = _EPOCH + timedelta(milliseconds=value) if abs(value) < 1 << 48 else None
-        if moment is None:
-            raise ValueError("milliseconds out of range")
+        try:
+            _EPOCH + timedelta(milliseconds=value)
+        except OverflowError:
+            raise ValueError("milliseconds out of range") from None
         return value
     if len(value) < 10 or value[4] != "-":
         raise ValueError("not an ISO-8601 date-time")

@@ -18,16 +18,14 @@ from tessera.domain.difference import Change, changes
 from tessera.domain.errors import (
     EntityNotFoundError,
     InvalidRequestError,
-    TooManyRelatedIdentitiesError,
     UnprocessableError,
 )
-from tessera.domain.graph import Head
 from tessera.domain.identity import Xid
 from tessera.domain.merge_policy import PROFILE_CLASS, GraphType, MergePolicy, normalised
 from tessera.domain.profile import IdentityItems
 from tessera.domain.tenant import Tenant
 from tessera.services.merge_policies import expect_known_datasets
-from tessera.services.profile_reader import other_members, policy_of, seen
+from tessera.services.profile_reader import policy_of, readable_members, seen
 
 # API Gateway gives up at 29 seconds, and the last persons may each have 50 identities.
 MAX_SECONDS = 15.0
@@ -128,7 +126,7 @@ class DryRun:
     def _compare(self, trial: _Trial, xids: Sequence[Xid]) -> Iterator[Comparison]:
         read = self._read(trial.tenant, xids)
         if GraphType.PRIVATE in {trial.current.graph, trial.tried.graph}:
-            others = {other for items in read.values() for other in _readable_members(items.head) or ()}
+            others = {other for items in read.values() for other in readable_members(items.head) or ()}
             read |= self._read(trial.tenant, sorted(others - read.keys()))
         for xid in xids:
             before = trial.entity(xid, read, trial.current)
@@ -156,7 +154,7 @@ class _Trial:
             return None
         members = {xid: asked}
         if policy.graph is GraphType.PRIVATE:
-            others = _readable_members(asked.head)
+            others = readable_members(asked.head)
             if others is None:
                 return None
             members |= {other: read[other] for other in others if other in read}
@@ -164,10 +162,3 @@ class _Trial:
             return seen(xid, members, policy, self.configuration, self.now_ms).entity()
         except EntityNotFoundError:
             return None
-
-
-def _readable_members(head: Head) -> Sequence[Xid] | None:
-    try:
-        return other_members(head)
-    except TooManyRelatedIdentitiesError:
-        return None

@@ -116,7 +116,7 @@ class ProfileReader:
         configuration = reading.result()
         policy = policy_of(configuration, policy_id)
         if policy.graph is GraphType.PRIVATE:
-            others = {xid for items in read.values() for xid in _readable(items.head)}
+            others = {xid for items in read.values() for xid in readable_members(items.head) or ()}
             read |= self._read(tenant, sorted(others - read.keys()))
         answers: dict[Xid, Person | TesseraError] = {}
         for xid, namespace in asked.items():
@@ -154,12 +154,12 @@ def expect_namespace(configuration: Configuration, code: str | None) -> None:
         raise InvalidRequestError(f"The namespace {code} is not known in this sandbox")
 
 
-def _readable(head: Head) -> Sequence[Xid]:
-    """Return the other members of a graph, none of one that is too large to be read."""
+def readable_members(head: Head) -> Sequence[Xid] | None:
+    """Return the other members of a graph, or ``None`` for one that is too large to be read."""
     try:
         return other_members(head)
     except TooManyRelatedIdentitiesError:
-        return ()
+        return None
 
 
 def other_members(head: Head) -> Sequence[Xid]:

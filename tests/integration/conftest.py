@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from moto import mock_aws
+from moto.core.botocore_stubber import BotocoreStubber
 
 from tessera.domain.configuration import Configuration
 from tessera.domain.merge_policy import MergePolicy
@@ -100,9 +102,24 @@ def empty_profile_table() -> None:
     create_profile_table(client)
 
 
+_ONE_AT_A_TIME = threading.RLock()
+_answer = BotocoreStubber.__call__
+
+
+def _answer_alone(stubber: BotocoreStubber, *args: Any, **kwargs: Any) -> Any:
+    """Answer one call at a time.
+
+    A cancelled transaction of moto's puts back the tables as they were before it, and with them what other threads
+    wrote meanwhile. Threads still take turns between their calls, as they do before a real table.
+    """
+    with _ONE_AT_A_TIME:
+        return _answer(stubber, *args, **kwargs)
+
+
 @pytest.fixture
-def cloud(environment: None) -> Iterator[None]:
+def cloud(environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The profile table with its index, the registry and the lake, all empty."""
+    monkeypatch.setattr(BotocoreStubber, "__call__", _answer_alone)
     with mock_aws():
         client = boto3.client("dynamodb")
         create_profile_table(client)

@@ -7,6 +7,8 @@ from dataclasses import astuple, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Self
 
+from tessera.domain.computed.attribute import ComputedAttribute
+from tessera.domain.computed.window import Window
 from tessera.domain.errors import InvalidRequestError
 from tessera.domain.graph import LinkRules
 from tessera.domain.identity import (
@@ -44,7 +46,11 @@ class DatasetSettings:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """One version of a sandbox's configuration. Changing it makes the next version."""
+    """One version of a sandbox's configuration. Changing it makes the next version.
+
+    ``attributes`` are the computed attributes that are published and not disabled, by name; ``last_attribute`` is the
+    number of the last one ever published.
+    """
 
     version: int
     sandbox_id: str
@@ -53,6 +59,8 @@ class Configuration:
     datasets: Mapping[str, DatasetSettings] = field(default_factory=dict)
     policies: Mapping[str, MergePolicy] = field(default_factory=dict)
     custom_namespaces: Mapping[str, Namespace] = field(default_factory=dict)
+    attributes: Mapping[str, ComputedAttribute] = field(default_factory=dict)
+    last_attribute: int = 0
 
     def namespace(self, code: str) -> Namespace | None:
         """Find a namespace by its code in any case."""
@@ -91,6 +99,23 @@ class Configuration:
         """Return this configuration with a merge policy added or replaced."""
         return replace(self, policies={**self.policies, policy.id: policy})
 
+    def with_attribute(self, name: str, expression: str, window: Window) -> Self:
+        """Return this configuration with a computed attribute published, which is not ready yet."""
+        number = self.last_attribute + 1
+        attribute = ComputedAttribute(number, name, expression, window)
+        return replace(self, attributes={**self.attributes, name: attribute}, last_attribute=number)
+
+    def with_ready_attribute(self, name: str) -> Self:
+        """Return this configuration with a published attribute being ready, if it is still there."""
+        attribute = self.attributes.get(name)
+        if attribute is None:
+            return self
+        return replace(self, attributes={**self.attributes, name: replace(attribute, ready=True)})
+
+    def without_attribute(self, name: str) -> Self:
+        """Return this configuration without a computed attribute: no read shows it any more."""
+        return replace(self, attributes={key: value for key, value in self.attributes.items() if key != name})
+
     def with_namespaces(self, codes: list[str]) -> Self:
         """Return this configuration with custom namespaces added for the codes it does not know yet.
 
@@ -122,12 +147,15 @@ def to_document(configuration: Configuration) -> dict[str, Any]:
         ],
         "policies": [policy.to_document() for policy in configuration.policies.values()],
         "namespaces": [list(astuple(item)) for item in configuration.custom_namespaces.values()],
+        "attributes": [item.to_document() for item in configuration.attributes.values()],
+        "lastAttribute": configuration.last_attribute,
     }
 
 
 def from_document(document: Mapping[str, Any]) -> Configuration:
     """Read a configuration from its stored document."""
     sandbox_id, sandbox_name, sandbox_type = document["sandbox"]
+    attributes = [ComputedAttribute.from_document(item) for item in document.get("attributes", ())]
     return Configuration(
         version=document["version"],
         sandbox_id=sandbox_id,
@@ -136,4 +164,6 @@ def from_document(document: Mapping[str, Any]) -> Configuration:
         datasets={item[0]: DatasetSettings(item[0], DatasetKind(item[1]), *item[2:]) for item in document["datasets"]},
         policies={item["id"]: MergePolicy.from_document(item) for item in document["policies"]},
         custom_namespaces={item[0].lower(): Namespace(*item) for item in document["namespaces"]},
+        attributes={item.name: item for item in attributes},
+        last_attribute=document.get("lastAttribute", 0),
     )

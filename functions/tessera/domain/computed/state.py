@@ -1,0 +1,262 @@
+"""What is kept of the events of one identity in one dataset, so that computed attributes can be read at any instant.
+
+Of sums, counts, minima and maxima there is one partial aggregate per attribute and calendar unit; they are merged
+by operations whose order does not matter, sums as exact decimals. Of the latest values the newest ``n`` are kept.
+An event that has not happened yet *waits* as a whole, until a read or a write sees that it has.
+
+Everything is kept as JSON, attributes under their numbers, so that reading a state costs no more than decoding it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Context, Decimal
+from math import isfinite
+from typing import Any, NamedTuple
+
+from tessera.domain.computed.attribute import Function
+from tessera.domain.computed.window import Window
+from tessera.domain.place import Place
+from tessera.domain.times import iso_ms, parse_ms
+
+# Room for any sum of finite doubles: nothing is ever rounded before the output.
+_EXACT = Context(prec=2000)
+_MAX_SAFE_INTEGER = 1 << 53
+_MAX_INTEGER = 1 << 63
+
+
+class Period(NamedTuple):
+    """Whole calendar units around the instant of a read: ``first`` to before ``end``, counted from the present one.
+
+    ``None`` is without bound.
+    """
+
+    window: Window
+    first: int | None
+    end: int | None
+
+    def covers(self, time_ms: int, now_ms: int) -> bool:
+        """Tell whether a time lies in the period as it is at an instant."""
+        away = self.window.unit.bucket(time_ms) - self.window.unit.bucket(now_ms)
+        return (self.first is None or away >= self.first) and (self.end is None or away < self.end)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How an attribute's values are kept and combined; ``size`` is how many of the latest values it shows."""
+
+    function: Function
+    window: Window
+    size: int = 1
+    periods: tuple[Period, ...] = ()
+
+    @property
+    def keeps_latest(self) -> bool:
+        """Tell whether it shows values as they came, and not what was computed of them."""
+        return self.function in (Function.MOST_RECENT, Function.LIST)
+
+    def covers(self, time_ms: int, now_ms: int) -> bool:
+        """Tell whether an event at a time counts at an instant."""
+        return self.window.start(now_ms) <= time_ms < now_ms and all(
+            period.covers(time_ms, now_ms) for period in self.periods
+        )
+
+
+class Contribution(NamedTuple):
+    """What one event gives to attributes, by their numbers. ``tie`` orders events of the same millisecond."""
+
+    time_ms: int
+    tie: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The partial aggregates of a stream of events.
+
+    ``generation`` is the number of the last attribute for which it is complete; ``cutoff`` is the place of the last
+    delete that it was built after. ``partials`` holds by attribute and bucket, ``latest`` by attribute the newest
+    first as ``[time, tie, value]``, ``waiting`` events to come.
+    """
+
+    generation: int = 0
+    cutoff: Place | None = None
+    partials: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    latest: Mapping[str, Sequence[Sequence[Any]]] = field(default_factory=dict)
+    waiting: Sequence[Contribution] = ()
+
+    def is_current(self, cutoff: Place | None) -> bool:
+        """Tell whether it was built after a delete: then it holds nothing that the delete reached."""
+        return cutoff is None or (self.cutoff is not None and self.cutoff >= cutoff)
+
+
+def fold(state: State, arrived: Iterable[Contribution], rules: Mapping[str, Rule], now_ms: int) -> State:
+    """Add events to a state, and drop what no read will see any more.
+
+    ``rules`` are those of all active attributes by number; those beyond the state's generation are left to the rebuild
+    that completes it. What is past at ``now_ms`` is dropped one unit late, so that readers whose clocks are a little
+    behind still find it.
+    """
+    known = {number: rule for number, rule in rules.items() if int(number) <= state.generation}
+    partials = {number: dict(kept) for number, kept in state.partials.items() if number in known}
+    latest = {number: list(kept) for number, kept in state.latest.items() if number in known}
+    waiting: list[Contribution] = []
+    for contribution in (*state.waiting, *arrived):
+        if contribution.time_ms >= now_ms:
+            waiting.append(contribution)
+            continue
+        for number, value in contribution.values.items():
+            rule = known.get(number)
+            if rule is None:
+                continue
+            if rule.keeps_latest:
+                latest.setdefault(number, []).append([contribution.time_ms, contribution.tie, value])
+            else:
+                bucket = str(rule.window.unit.bucket(contribution.time_ms))
+                kept = partials.setdefault(number, {})
+                kept[bucket] = _merge(rule.function, kept[bucket], value) if bucket in kept else value
+    for number, kept in partials.items():
+        oldest = known[number].window.first_bucket(now_ms) - 1
+        for bucket in [bucket for bucket in kept if int(bucket) < oldest]:
+            del kept[bucket]
+    for number, entries in latest.items():
+        window = known[number].window
+        start = window.unit.start(window.first_bucket(now_ms) - 1)
+        latest[number] = _newest((entry for entry in entries if entry[0] >= start), known[number].size)
+    return replace(
+        state,
+        partials={number: kept for number, kept in partials.items() if kept},
+        latest={number: entries for number, entries in latest.items() if entries},
+        waiting=sorted(waiting, key=lambda one: (one.time_ms, one.tie)),
+    )
+
+
+def value_of(states: Iterable[State], number: str, rule: Rule, now_ms: int) -> Any:
+    """Combine what states hold of an attribute into its value at an instant; ``None`` when there is none."""
+    if rule.keeps_latest:
+        return _shown_latest(rule, _newest(_latest_of(states, number, rule, now_ms), rule.size))
+    found: Any = None
+    for part in _parts_of(states, number, rule, now_ms):
+        found = part if found is None else _merge(rule.function, found, part)
+    if found is None or rule.function in (Function.MIN, Function.MAX):
+        return found
+    return _shown_number(found)
+
+
+def _parts_of(states: Iterable[State], number: str, rule: Rule, now_ms: int) -> Iterator[Any]:
+    unit = rule.window.unit
+    present = unit.bucket(now_ms)
+    for state in states:
+        for bucket, part in state.partials.get(number, {}).items():
+            # A period is of whole units, so all of a bucket lies where its first millisecond does.
+            if present - rule.window.count <= int(bucket) <= present and all(
+                period.covers(unit.start(int(bucket)), now_ms) for period in rule.periods
+            ):
+                yield part
+        for waiting in state.waiting:
+            if number in waiting.values and rule.covers(waiting.time_ms, now_ms):
+                yield waiting.values[number]
+
+
+def _latest_of(states: Iterable[State], number: str, rule: Rule, now_ms: int) -> Iterator[Sequence[Any]]:
+    for state in states:
+        for entry in state.latest.get(number, ()):
+            if rule.covers(entry[0], now_ms):
+                yield entry
+        for waiting in state.waiting:
+            if number in waiting.values and rule.covers(waiting.time_ms, now_ms):
+                yield [waiting.time_ms, waiting.tie, waiting.values[number]]
+
+
+def _newest(entries: Iterable[Sequence[Any]], count: int) -> list[Sequence[Any]]:
+    """Sort by time, newest first, and keep so many. Equal times are told apart by the events' hashes, then values."""
+    return sorted(entries, key=lambda entry: (-entry[0], entry[1], repr(entry[2])))[:count]
+
+
+def _shown_latest(rule: Rule, entries: Sequence[Sequence[Any]]) -> Any:
+    if not entries:
+        return None
+    if rule.function is Function.LIST:
+        return [value for _, _, value in entries]
+    time_ms, _, value = entries[0]
+    return {"timestamp": iso_ms(time_ms), "value": value}
+
+
+def number_of(value: Any) -> Decimal | None:
+    """Read a JSON number as the decimal that it is written as; ``None`` for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return Decimal(value) if isinstance(value, int) else Decimal(repr(value))
+
+
+def total(values: Iterable[Any]) -> Any:
+    """Add numbers exactly; in the form in which partial sums are kept. ``None`` when there is no number."""
+    found: Decimal | None = None
+    for value in values:
+        number = number_of(value)
+        if number is not None:
+            found = number if found is None else _EXACT.add(found, number)
+    return None if found is None else _kept(found)
+
+
+def best(function: Function, values: Iterable[Any]) -> Any:
+    """Choose the least or the greatest value; ``None`` when none can be compared.
+
+    Numbers are compared with numbers and times with times; where there are both, numbers count.
+    """
+    comparable = [value for value in values if _order(value) is not None]
+    found: Any = None
+    for value in comparable:
+        found = value if found is None else _better(function, found, value)
+    return found
+
+
+def _merge(function: Function, left: Any, right: Any) -> Any:
+    if function in (Function.SUM, Function.COUNT):
+        if type(left) is int and type(right) is int and abs(total := left + right) < _MAX_SAFE_INTEGER:
+            return total
+        return _kept(_EXACT.add(_exact(left), _exact(right)))
+    return _better(function, left, right)
+
+
+def _better(function: Function, left: Any, right: Any) -> Any:
+    one, other = _order(left), _order(right)
+    if one is None or other is None:
+        raise ValueError("not comparable")
+    if one[0] != other[0]:
+        return left if one[0] < other[0] else right
+    if one[1:] == other[1:]:
+        return left
+    return left if (one[1:] < other[1:]) == (function is Function.MIN) else right
+
+
+def _order(value: Any) -> tuple[int, Any, str] | None:
+    """Rank of a value among those it is compared with; spelling tells apart what is otherwise equal."""
+    number = number_of(value)
+    if number is not None:
+        return (0, number, repr(value))
+    try:
+        return (1, parse_ms(value), value) if isinstance(value, str) else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _exact(kept: int | str) -> Decimal:
+    return Decimal(kept)
+
+
+def _kept(number: Decimal) -> Any:
+    """Write an exact decimal: as an integer if it is one that JSON keeps, else as text."""
+    if number == number.to_integral_value() and abs(number) < _MAX_SAFE_INTEGER:
+        return int(number)
+    return str(number.normalize(_EXACT))
+
+
+def _shown_number(kept: Any) -> Any:
+    """Round once, to the nearest double unless it is an integer of 64 bits; ``None`` beyond all doubles."""
+    exact = _exact(kept)
+    if exact == exact.to_integral_value() and abs(exact) < _MAX_INTEGER:
+        return int(exact)
+    shown = float(exact)
+    return shown if isfinite(shown) else None

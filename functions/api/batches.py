@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from tessera.domain.batch import Batch, BatchStatus, FileFormat
 from tessera.domain.errors import InvalidRequestError
+from tessera.domain.intervals import Interval
 from tessera.gateway import OCTET_STREAM, Endpoint, Query, Request, Response
 from tessera.services.batches import Batches, BatchFilter, WantedBatch
+from tessera.services.uploads import Uploads
 from tessera.storage import aws
 from tessera.storage.batches import BatchStore
 from tessera.storage.configuration import ConfigurationStore
 from tessera.storage.executions import Executions
-from tessera.storage.lake import PRESIGNED_SECONDS, Lake
+from tessera.storage.lake import Lake
+from tessera.storage.received import PRESIGNED_SECONDS
 from tessera.storage.registry import Registry
 
 endpoint = Endpoint("batches")
@@ -29,20 +33,38 @@ FILES = IMPORT + "/{batch}/datasets/{dataset}/files/{path+}"
 MAX_PAGE = 100
 DEFAULT_PAGE = 20
 _MAX_TAGS_BYTES = 10_000
-_OTHER_NAMES = {"active": "success", "failure": "failed"}
-_IN_PARTS = (
-    "Files in parts are not supported yet: PUT the file as a whole, or ask for an address that takes it with "
-    "POST …/files/{path}?action=PRESIGN"
+_MAX_RANGES = 100
+_OTHER_NAMES = {"active": "success", "failure": "failed", "processing": "staging"}
+# States that the contract names and no batch here is ever in.
+_NEVER = frozenset({"queued", "abandoned", "deleted", "archived", "retained"})
+_IN_PARTS = "action must be INITIALIZE or COMPLETE for a file in parts, or PRESIGN"
+_LARGER = (
+    "Send a larger file in parts: POST …/files/{path}?action=INITIALIZE, PATCH each part with its Content-Range, "
+    "POST …?action=COMPLETE. Or send it straight to storage, to the address that POST …?action=PRESIGN gives."
 )
 
 
 @cache
+def _records() -> BatchStore:
+    return BatchStore(Registry(aws.dynamodb(), aws.registry_table()))
+
+
+@cache
+def _lake() -> Lake:
+    return Lake(aws.s3(), aws.lake_bucket())
+
+
+@cache
+def _uploads() -> Uploads:
+    return Uploads(_records(), _lake())
+
+
+@cache
 def _batches() -> Batches:
-    registry = Registry(aws.dynamodb(), aws.registry_table())
     return Batches(
-        BatchStore(registry),
+        _records(),
         ConfigurationStore(aws.dynamodb(), aws.registry_table()),
-        Lake(aws.s3(), aws.lake_bucket()),
+        _lake(),
         Executions(aws.stepfunctions, lambda: os.environ["INGEST_STATE_MACHINE_ARN"]),
     )
 
@@ -60,13 +82,34 @@ class InputFormat(BaseModel):
     multi_line: bool = Field(default=False, alias="isMultiLineJson")
 
 
+def _plain(value: object) -> object:
+    """Strip the ``$`` and ``${}`` that some callers put around ids (§6, D-31)."""
+    if not isinstance(value, str):
+        return value
+    bare = value.strip().removeprefix("$")
+    return bare[1:-1] if bare.startswith("{") and bare.endswith("}") else bare
+
+
+BatchName = Annotated[str, BeforeValidator(_plain), Field(min_length=1, max_length=512)]
+
+
+class Replay(BaseModel):
+    """Which batches a new one replaces, by their ids or by those that their creator gave them."""
+
+    predecessors: list[BatchName] = Field(default_factory=list, max_length=100)
+    predecessors_by_external_id: list[BatchName] = Field(
+        default_factory=list, max_length=100, alias="predecessorsByExternalId"
+    )
+    reason: Literal["replace"] = "replace"
+
+
 class NewBatch(BaseModel):
     """The body of a create; names as the documentation and as its client spell them."""
 
     dataset_id: str = Field(validation_alias=AliasChoices("datasetId", "dataSetId"), min_length=1, max_length=128)
     input_format: InputFormat = Field(default_factory=InputFormat, alias="inputFormat")
     external_id: str = Field(default="", alias="externalId", max_length=512)
-    replay: dict[str, Any] | None = None
+    replay: Replay | None = None
     tags: dict[str, list[str]] = Field(default_factory=dict)
     diagnostics: bool = Field(default=False, alias="enableErrorDiagnostics")
     partial_percent: float | None = Field(
@@ -82,12 +125,8 @@ class NewBatch(BaseModel):
 
         Raises InvalidRequestError for what the service does not take.
         """
-        if self.replay:
-            raise InvalidRequestError("Replaying batches is not supported yet")
-        if self.input_format.format == "csv":
-            raise InvalidRequestError("The format csv is not supported yet: send json or parquet")
         if self.input_format.format not in set(FileFormat):
-            raise InvalidRequestError("inputFormat.format must be json or parquet")
+            raise InvalidRequestError("inputFormat.format must be json, parquet or csv")
         if len(orjson.dumps(self.tags)) > _MAX_TAGS_BYTES:
             raise InvalidRequestError(f"tags may have {_MAX_TAGS_BYTES} bytes")
         return WantedBatch(
@@ -98,6 +137,8 @@ class NewBatch(BaseModel):
             self.partial_percent or None,
             self.external_id,
             self.tags,
+            tuple(self.replay.predecessors) if self.replay else (),
+            tuple(self.replay.predecessors_by_external_id) if self.replay else (),
         )
 
 
@@ -110,13 +151,16 @@ def create(request: Request) -> Response:
 
 @endpoint.patch(IMPORT, permission="ingest")
 def replay(request: Request) -> Response:
-    """Refuse the client's way to replay (§6, D-31), which no other call has."""
-    raise InvalidRequestError("Replaying batches is not supported yet")
+    """Create a batch that replaces others: how Adobe's client asks for it (§6, D-31)."""
+    wanted = request.parse(NewBatch).wanted()
+    if not (wanted.replaces or wanted.replaces_external):
+        raise InvalidRequestError("replay must name the batches to replace; to create another batch, POST")
+    return Response(_described(_batches().create(request.tenant, wanted, request.caller), request), 201)
 
 
 @endpoint.post(IMPORT + "/{batch}", permission="ingest")
 def signal(request: Request) -> Response:
-    """Complete a batch or give it up; ``action`` in any case."""
+    """Complete a batch, give it up or take it back; ``action`` in any case."""
     batch_id = request.path_parameters["batch"]
     match (request.query.get("action") or "").upper():
         case "COMPLETE":
@@ -126,37 +170,52 @@ def signal(request: Request) -> Response:
         case "FAIL":
             _batches().give_up(request.tenant, batch_id, BatchStatus.FAILED, request.caller)
         case "REVERT":
-            raise InvalidRequestError("Reverting batches is not supported yet")
+            _batches().revert(request.tenant, batch_id, request.caller)
         case _:
-            raise InvalidRequestError("action must be COMPLETE, ABORT or FAIL")
+            raise InvalidRequestError("action must be COMPLETE, ABORT, FAIL or REVERT")
     return Response({})
 
 
-@endpoint.put(FILES, permission="ingest", accepts=(OCTET_STREAM,))
+@endpoint.put(FILES, permission="ingest", accepts=(OCTET_STREAM,), too_large=_LARGER)
 def upload(request: Request) -> Response:
     """Store a file; 200 for a first one too, since a client reads 201 without a body as an error (§4.2)."""
-    at = request.path_parameters
-    _batches().receive(request.tenant, at["batch"], at["dataset"], at["path"], request.raw_body)
+    _batches().receive(request.tenant, *_file(request), request.raw_body)
     return Response({})
 
 
 @endpoint.post(FILES, permission="ingest")
 def large_file(request: Request) -> Response:
-    """Give an address to which a large file can be sent directly: a call of ours."""
-    action = (request.query.get("action") or "").upper()
-    if action in {"INITIALIZE", "COMPLETE"}:
-        raise InvalidRequestError(_IN_PARTS)
-    if action != "PRESIGN":
-        raise InvalidRequestError("action must be PRESIGN")
-    at = request.path_parameters
-    url = _batches().receiving_url(request.tenant, at["batch"], at["dataset"], at["path"])
-    return Response({"url": url, "method": "PUT", "headers": {}, "expiresInSeconds": PRESIGNED_SECONDS})
+    """Begin or complete a file in parts, or give an address to which it can be sent directly: a call of ours."""
+    path = request.path_parameters["path"]
+    match (request.query.get("action") or "").upper():
+        case "INITIALIZE":
+            _uploads().initialize(request.tenant, *_file(request))
+            return Response({}, 201)
+        case "COMPLETE":
+            size = _uploads().complete(request.tenant, *_file(request))
+            return Response({"name": path, "sizeInBytes": size})
+        case "PRESIGN":
+            url = _batches().receiving_url(request.tenant, *_file(request))
+            return Response({"url": url, "method": "PUT", "headers": {}, "expiresInSeconds": PRESIGNED_SECONDS})
+        case _:
+            raise InvalidRequestError(_IN_PARTS)
 
 
-@endpoint.patch(FILES, permission="ingest", accepts=(OCTET_STREAM,))
+@endpoint.patch(FILES, permission="ingest", accepts=(OCTET_STREAM,), too_large="Send smaller parts.")
 def part(request: Request) -> Response:
-    """Refuse a part of a file."""
-    raise InvalidRequestError(_IN_PARTS)
+    """Store a part of a file that was begun; ``sizeInBytes`` is the part's."""
+    header = request.headers.get("content-range", "")
+    interval = _uploads().receive_part(request.tenant, *_file(request), header, request.raw_body)
+    return Response(
+        {"name": request.path_parameters["path"], "sizeInBytes": interval.size}, headers={"Range": _ranges([interval])}
+    )
+
+
+@endpoint.head(FILES, permission="read")
+def file_status(request: Request) -> Response:
+    """Tell which bytes of a file in parts were received; without any there is no ``Range``."""
+    received = _uploads().received(request.tenant, *_file(request))
+    return Response(None, headers={"Range": _ranges(received)} if received else {})
 
 
 @endpoint.get(CATALOG + "/batches", permission="read")
@@ -168,13 +227,16 @@ def list_batches(request: Request) -> Response:
         dataset_id=query.get("dataSet"),
         external_id=query.get("externalId"),
         batch_id=query.get("batch"),
+        created_user=query.get("createdUser"),
+        created_ms=query.integer("created", 0) if "created" in query else None,
+        updated_ms=query.integer("updated", 0) if "updated" in query else None,
         created_after_ms=query.integer("createdAfter", 0) if "createdAfter" in query else None,
         created_before_ms=query.integer("createdBefore", 0) if "createdBefore" in query else None,
     )
     found = _batches().listed(
         request.tenant,
         wanted,
-        start=query.integer("start", 0, maximum=1_000_000),
+        start=query.integer("start" if "start" in query else "offset", 0, maximum=1_000_000),
         limit=query.integer("limit", DEFAULT_PAGE, minimum=1, maximum=MAX_PAGE, clamp=True),
         newest_first=not (query.get("orderBy") or "").lower().startswith("asc"),
     )
@@ -195,12 +257,21 @@ def look_up_alias(request: Request) -> Response:
     return look_up(request)
 
 
-def _statuses(query: Query) -> frozenset[BatchStatus]:
+def _file(request: Request) -> tuple[str, str, str]:
+    at = request.path_parameters
+    return at["batch"], at["dataset"], at["path"]
+
+
+def _ranges(intervals: Sequence[Interval]) -> str:
+    return f"bytes={','.join(f'{interval.first}-{interval.last}' for interval in intervals[:_MAX_RANGES])}"
+
+
+def _statuses(query: Query) -> frozenset[str]:
     names = [_OTHER_NAMES.get(name.lower(), name.lower()) for name in query.listed("status")]
-    known = frozenset(BatchStatus(name) for name in names if name in set(BatchStatus))
-    if names and not known:
+    unknown = [name for name in names if name not in {*BatchStatus, *_NEVER}]
+    if unknown:
         raise InvalidRequestError(f"status must be one of {', '.join(BatchStatus)}")
-    return known
+    return frozenset(names)
 
 
 def _selected(described: dict[str, Any], kept: set[str]) -> dict[str, Any]:
@@ -237,6 +308,8 @@ def _described(batch: Batch, request: Request) -> dict[str, Any]:
     }
     times = {"started": batch.started_ms, "completed": batch.finished_ms}
     described |= {name: value for name, value in times.items() if value}
+    if batch.predecessors:
+        described["replay"] = {"predecessors": list(batch.predecessors), "reason": "replace"}
     if batch.metrics:
         described["recordCount"] = batch.metrics["inputRecordCount"]
         described["failedRecordCount"] = batch.metrics["failedRecordCount"]

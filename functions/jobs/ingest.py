@@ -1,7 +1,7 @@
-"""The tasks of the ingest machine: plan, validate, decide, apply, finish, fail.
+"""The tasks of the ingest machine: plan, validate, decide, apply, remove, finish, fail.
 
-``plan``, ``decide``, ``finish`` and ``fail`` take ``{"org_id", "sandbox", "batch_id"}``; ``validate`` and ``apply``
-take ``{"batch": {those}, "chunk": {an item of the manifest}}``.
+``plan``, ``decide``, ``finish`` and ``fail`` take ``{"org_id", "sandbox", "batch_id"}``; ``validate``, ``apply``
+and ``remove`` take ``{"batch": {those}, "chunk": {an item of the manifest}}``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger
 
@@ -21,11 +21,15 @@ from tessera.services.ingestion.chunks import Chunk
 from tessera.services.ingestion.deciding import Decider
 from tessera.services.ingestion.planning import Planner
 from tessera.services.ingestion.validation import Validator
+from tessera.services.schema_versions import SchemaVersions
 from tessera.storage import aws
 from tessera.storage.batches import BatchStore
 from tessera.storage.configuration import ConfigurationStore
 from tessera.storage.lake import Lake
 from tessera.storage.registry import Registry
+
+if TYPE_CHECKING:
+    from tessera.services.ingestion.removing import Remover
 
 Event = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -44,6 +48,11 @@ def _configurations() -> ConfigurationStore:
 
 
 @cache
+def _schemas() -> SchemaVersions:
+    return SchemaVersions(Registry(aws.dynamodb(), aws.registry_table()))
+
+
+@cache
 def _lake() -> Lake:
     return Lake(aws.s3(), aws.lake_bucket())
 
@@ -59,6 +68,16 @@ def _applier() -> Applier:
     watch = GraphMetrics(_logger).watch
     writer = ProfileWriter(_configurations(), table, ThreadPoolExecutor(aws.CONNECTIONS), watch)
     return Applier(_batches(), _lake(), writer)
+
+
+@cache
+def _remover() -> Remover:
+    # Here, so that the other tasks do not load what only this one needs.
+    from tessera.services.ingestion.removing import Remover  # noqa: PLC0415
+    from tessera.storage.profile_table import ProfileTable  # noqa: PLC0415
+
+    table = ProfileTable(aws.dynamodb(), aws.profile_table())
+    return Remover(_batches(), _configurations(), _lake(), table, ThreadPoolExecutor(aws.CONNECTIONS))
 
 
 def _decider() -> Decider:
@@ -86,7 +105,8 @@ def _task(step: Callable[[Tenant, str, Event], Answer]) -> Callable[[Event, obje
 def plan(tenant: Tenant, batch_id: str, event: Event) -> Answer:
     """Split the batch's files into chunks."""
     lake = _lake()
-    chunks = Planner(_batches(), lake).plan(tenant, batch_id)
+    planner = Planner(_batches(), _configurations(), lake)
+    chunks = planner.plan(tenant, batch_id)
     return {
         "org_id": tenant.org_id,
         "sandbox": tenant.sandbox,
@@ -94,13 +114,16 @@ def plan(tenant: Tenant, batch_id: str, event: Event) -> Answer:
         "manifest_bucket": lake.bucket,
         "manifest_key": lake.manifest_key(tenant, batch_id),
         "chunks": chunks,
+        "removals_key": lake.removals_key(tenant, batch_id),
+        "removals": planner.plan_removals(tenant, batch_id) if chunks else 0,
     }
 
 
 @_task
 def validate(tenant: Tenant, batch_id: str, event: Event) -> Answer:
     """Judge the rows of one chunk."""
-    Validator(_batches(), _configurations(), _lake()).validate(tenant, batch_id, Chunk.from_document(event["chunk"]))
+    validator = Validator(_batches(), _configurations(), _lake(), _schemas())
+    validator.validate(tenant, batch_id, Chunk.from_document(event["chunk"]))
     return {}
 
 
@@ -112,9 +135,17 @@ def decide(tenant: Tenant, batch_id: str, event: Event) -> Answer:
 
 @_task
 def apply(tenant: Tenant, batch_id: str, event: Event) -> Answer:
-    """Write the accepted rows of one chunk to the profile store."""
-    _applier().apply(tenant, batch_id, Chunk.from_document(event["chunk"]))
-    return {}
+    """Write the accepted rows of one chunk to the profile store; with ``more`` it is to be called again."""
+    done = _applier().apply(tenant, batch_id, Chunk.from_document(event["chunk"]))
+    return {} if done else {**event, "more": True}
+
+
+@_task
+def remove(tenant: Tenant, batch_id: str, event: Event) -> Answer:
+    """Remove what one chunk of a replaced batch held alone; with ``more`` it is to be called again."""
+    share = event["chunk"]
+    done = _remover().remove(tenant, batch_id, share["batch"], share["chunk"])
+    return {} if done else {**event, "more": True}
 
 
 @_task

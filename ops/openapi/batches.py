@@ -8,10 +8,11 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from api.batches import CATALOG, DEFAULT_PAGE, FILES, IMPORT, MAX_PAGE, NewBatch
-from api.data_access import BATCH, JSON_LINES, MAX_ROWS
+from api.data_access import BATCH, FILE, JSON_LINES, MAX_ROWS
 from ops.openapi.describing import Answer, Area, Milliseconds, Operation, Parameter
 from ops.openapi.profiles import Link
 from tessera.domain.batch import BatchStatus, FileFormat
+from tessera.gateway import OCTET_STREAM
 
 
 class RelatedObject(TypedDict):
@@ -55,10 +56,18 @@ class Batch(TypedDict, total=False):
     relatedObjects: list[RelatedObject]
     tags: dict[str, list[str]]
     inputFormat: FormatOfBatch
+    replay: ReplayOfBatch
     errors: list[BatchError]
     metrics: dict[str, int]
     recordCount: int
     failedRecordCount: int
+
+
+class ReplayOfBatch(TypedDict):
+    """Which batches this one replaces."""
+
+    predecessors: list[str]
+    reason: Literal["replace"]
 
 
 class Nothing(TypedDict):
@@ -72,6 +81,13 @@ class UploadAddress(TypedDict):
     method: Literal["PUT"]
     headers: dict[str, str]
     expiresInSeconds: int
+
+
+class ReceivedFile(TypedDict):
+    """A file, or the part of it that was sent, and its size in bytes."""
+
+    name: str
+    sizeInBytes: int
 
 
 class FileLinks(TypedDict):
@@ -109,6 +125,33 @@ class FilePage(TypedDict):
     _links: ListLinks
 
 
+class BatchFile(TypedDict):
+    """A file of an active batch."""
+
+    dataSetFileId: str
+    dataSetViewId: str
+    version: str
+    created: str
+    updated: str
+    isValid: bool
+    _links: FileLinks
+
+
+class BatchFilePage(TypedDict):
+    """A page of the files of a batch."""
+
+    data: list[BatchFile]
+    _page: ListPosition
+    _links: ListLinks
+
+
+class FileNames(TypedDict):
+    """What a file is called and how large it is."""
+
+    data: list[FileEntry]
+    _page: ListPosition
+
+
 class RowPage(TypedDict):
     """A page of the rows of a file."""
 
@@ -124,10 +167,12 @@ _PAGE = (
     Parameter("start", "How many to pass over", Annotated[int, Field(ge=0)]),
     Parameter("limit", f"How many at most: {MAX_PAGE} files or {MAX_ROWS:,} rows", Annotated[int, Field(ge=1)]),
 )
+_NAME = Parameter("path", "Its name: to read it instead of its name")
 _ACTION = "What to do; in any case"
 _PATH = {
     "batch": "The id of the batch",
     "dataset": "The id of its dataset",
+    "file": "The id of a file of a batch",
     "path": "The name of the file, which may have slashes in it",
 }
 
@@ -137,18 +182,27 @@ AREA = Area(
     _PATH,
     {
         f"POST {IMPORT}": Operation(body=NewBatch, answers={201: Answer("The batch", Batch)}),
-        f"PATCH {IMPORT}": Operation(answers={}, body=dict[str, Any], body_required=False),
+        f"PATCH {IMPORT}": Operation(body=NewBatch, answers={201: Answer("The batch", Batch)}),
         f"POST {IMPORT}/{{batch}}": Operation(
             answers={200: _DONE},
-            query=(Parameter("action", _ACTION, Literal["COMPLETE", "ABORT", "FAIL"], required=True),),
+            query=(Parameter("action", _ACTION, Literal["COMPLETE", "ABORT", "FAIL", "REVERT"], required=True),),
         ),
         f"PUT {FILES}": Operation(answers={200: _DONE}, body=bytes, body_required=False),
         f"POST {FILES}": Operation(
-            answers={200: Answer("The address", UploadAddress)},
-            query=(Parameter("action", _ACTION, Literal["PRESIGN"], required=True, ours=True),),
-            ours=True,
+            answers={
+                200: Answer("The file, or with `PRESIGN` the address", ReceivedFile | UploadAddress),
+                201: Answer("The file was begun", Nothing),
+            },
+            query=(Parameter("action", _ACTION, Literal["INITIALIZE", "COMPLETE", "PRESIGN"], required=True),),
         ),
-        f"PATCH {FILES}": Operation(answers={}, body=bytes, body_required=False),
+        f"PATCH {FILES}": Operation(
+            answers={200: Answer("The part", ReceivedFile, headers={"Range": "Which bytes of the file it is"})},
+            headers={"Content-Range": "Which bytes of the file the body is: `bytes first-last`"},
+            body=bytes,
+        ),
+        f"HEAD {FILES}": Operation(
+            answers={200: Answer("The file is coming in parts", headers={"Range": "Which bytes were received"})}
+        ),
         f"GET {CATALOG}/batches": Operation(
             answers={200: Answer("Batches by their ids", dict[str, Batch])},
             query=(
@@ -162,6 +216,10 @@ AREA = Area(
                 Parameter("properties", "Which properties to show, with commas between them; all by default"),
                 Parameter("status", "Only those in one of these states, with commas between them"),
                 Parameter("dataSet", "Only those of this dataset"),
+                Parameter("offset", "Another name of `start`", Annotated[int, Field(ge=0, le=1_000_000)]),
+                Parameter("createdUser", "Only those created by this client"),
+                Parameter("created", "Only those created at this time", Milliseconds),
+                Parameter("updated", "Only those last changed at this time", Milliseconds),
                 Parameter("externalId", "Only those that were created with this id of the caller's"),
                 Parameter("batch", "Only the one with this id"),
                 Parameter(
@@ -175,9 +233,24 @@ AREA = Area(
         f"GET {BATCH}/meta": Operation(
             answers={200: _READ},
             query=(
-                Parameter("path", "`input_files` or `row_errors`, or a file in them; without it, these two"),
+                Parameter(
+                    "path",
+                    "`input_files` or `row_errors`, or a file in them, or `row_errors_sample.json`; without it, these",
+                ),
                 *_PAGE,
             ),
+        ),
+        f"GET {BATCH}/files": Operation(answers={200: Answer("A page of its files", BatchFilePage)}, query=_PAGE),
+        f"GET {FILE}": Operation(
+            answers={
+                200: Answer("Its name and size, or its bytes", FileNames, also=(OCTET_STREAM,)),
+                206: Answer("The bytes asked for", headers={"Content-Range": "Which they are"}),
+            },
+            query=(_NAME,),
+            fails=(416,),
+        ),
+        f"HEAD {FILE}": Operation(
+            answers={200: Answer("The file is there", headers={"Content-Length": "Its size in bytes"})}, query=(_NAME,)
         ),
         f"GET {BATCH}/failed": Operation(
             answers={200: _READ},

@@ -69,7 +69,14 @@ def run(batch: Mapping[str, Any], *, times: int = 1) -> str:
         if state["verdict"] != "apply":
             return "refused"
         for chunk in reversed(shares):
-            assert call("apply", {"batch": of_batch, "chunk": chunk}) == {}
+            share: Any = {"batch": of_batch, "chunk": chunk, "more": True}
+            while "more" in share:
+                share = call("apply", share)
+            assert share == {}
+        if state["removals"]:
+            body = boto3.client("s3").get_object(Bucket=state["manifest_bucket"], Key=state["removals_key"])["Body"]
+            for share in orjson.loads(body.read()):
+                assert call("remove", {"batch": of_batch, "chunk": share}) == {}
         call("finish", state)
     except Exception as error:
         cause = orjson.dumps({"errorType": type(error).__name__, "errorMessage": str(error)}).decode()

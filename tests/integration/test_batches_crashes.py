@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from tests.integration.conftest import Caller, forget
 from tests.integration.hostile import CrashError
 from tests.integration.test_batches import EVENTS, TENANT, Client, event, input_of, json_lines, stored
 
+VERSION = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 NOW_NS = 1_750_258_800_000_000_000
 
 
@@ -100,9 +102,10 @@ def loaded(client: Client, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def lake() -> dict[str, bytes]:
+    """What is in the lake; versions are named at random, so their names are left out."""
     s3 = boto3.client("s3")
     return {
-        item["Key"]: s3.get_object(Bucket="lake", Key=item["Key"])["Body"].read()
+        item["Key"]: VERSION.sub(b"", s3.get_object(Bucket="lake", Key=item["Key"])["Body"].read())
         for item in s3.list_objects_v2(Bucket="lake").get("Contents", [])
     }
 
@@ -120,8 +123,9 @@ def reset() -> None:
         for item in dynamodb.scan(TableName=table)["Items"]:
             if table == "profiles" or item["pk"]["S"].endswith("#batch"):
                 dynamodb.delete_item(TableName=table, Key={"pk": item["pk"], "sk": item["sk"]})
-    for key in lake():
-        s3.delete_object(Bucket="lake", Key=key)
+    found = s3.list_object_versions(Bucket="lake")
+    for item in [*found.get("Versions", ()), *found.get("DeleteMarkers", ())]:
+        s3.delete_object(Bucket="lake", Key=item["Key"], VersionId=item["VersionId"])
 
 
 def mortal(monkeypatch: pytest.MonkeyPatch, left: int | None) -> Life:

@@ -5,8 +5,8 @@
        v                      v        v
     aborted, failed         failed   stalled -> retrying
 
-``aborted``, ``failed`` and ``success`` are terminal: no late or repeated step leads out of them
-(contract: data-and-pql §4.3).
+``success`` becomes ``inactive`` when the batch is reverted or replaced. These, ``aborted`` and ``failed`` are terminal:
+no late or repeated step of the ingestion leads out of them (contract: data-and-pql §4.3).
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ class BatchStatus(StrEnum):
     SUCCESS = "success"
     FAILED = "failed"
     ABORTED = "aborted"
+    INACTIVE = "inactive"
 
 
-TERMINAL = frozenset({BatchStatus.SUCCESS, BatchStatus.FAILED, BatchStatus.ABORTED})
+TERMINAL = frozenset({BatchStatus.SUCCESS, BatchStatus.FAILED, BatchStatus.ABORTED, BatchStatus.INACTIVE})
 
 
 class FileFormat(StrEnum):
@@ -41,6 +42,7 @@ class FileFormat(StrEnum):
 
     JSON = "json"
     PARQUET = "parquet"
+    CSV = "csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,10 @@ class Batch:
     """One batch. Times are milliseconds since 1970, 0 until they are known.
 
     ``completed_ms`` is when COMPLETE was accepted: part of the place of every row, so it is given once and never
-    changes. ``judged`` says that the rows were accepted and may have begun to be applied. ``attempt`` counts the
-    executions that were asked for.
+    changes. ``schema`` is the version of the dataset's schema that all its rows are judged by, given when it is first
+    planned; ``partial_rows`` says that they need not have what it requires. ``judged`` says that the rows were accepted
+    and may have begun to be applied. ``attempt`` counts the executions that were asked for. ``predecessors``
+    are the batches that it replaces.
     """
 
     id: str
@@ -70,6 +74,9 @@ class Batch:
     finished_ms: int = 0
     attempt: int = 0
     judged: bool = False
+    schema: str = ""
+    partial_rows: bool = False
+    predecessors: tuple[str, ...] = ()
     errors: tuple[Mapping[str, Any], ...] = ()
     metrics: Mapping[str, int] = field(default_factory=dict)
 
@@ -77,6 +84,11 @@ class Batch:
     def terminal(self) -> bool:
         """Whether nothing can happen to this batch any more."""
         return self.status in TERMINAL
+
+    @property
+    def applies(self) -> bool:
+        """Whether its accepted rows belong into the profile store."""
+        return self.judged and self.status is not BatchStatus.INACTIVE
 
     def to_document(self) -> dict[str, Any]:
         """Write the batch as the JSON document that is stored."""
@@ -90,6 +102,7 @@ class Batch:
         values["status"] = BatchStatus(values["status"])
         values["format"] = FileFormat(values["format"])
         values["errors"] = tuple(values["errors"])
+        values["predecessors"] = tuple(values.get("predecessors", ()))
         return cls(**values)
 
     def completed(self, now_ms: int, by: str) -> Self:
@@ -126,13 +139,17 @@ class Batch:
             )
         return replace(self, status=status, updated_ms=now_ms, updated_by=by, finished_ms=now_ms)
 
-    def started(self, now_ms: int) -> Self:
-        """Note that its files are being read; an execution that comes late or twice changes nothing."""
+    def started(self, now_ms: int, schema: str = "", partial_rows: bool = False) -> Self:
+        """Note that its files are being read; an execution that comes late or twice changes nothing.
+
+        ``schema`` is the version that its dataset's schema is at, and stays what it was given first.
+        """
         if self.status not in {BatchStatus.LOADED, BatchStatus.RETRYING}:
             return self
-        return replace(
-            self, status=BatchStatus.STAGING, started_ms=self.started_ms or now_ms, updated_ms=now_ms, errors=()
-        )
+        now = replace(self, status=BatchStatus.STAGING, updated_ms=now_ms, errors=())
+        if self.started_ms:
+            return now
+        return replace(now, started_ms=now_ms, schema=schema, partial_rows=partial_rows)
 
     def accepted(self, metrics: Mapping[str, int], errors: tuple[Mapping[str, Any], ...], now_ms: int) -> Self:
         """Accept its good rows: from here on they may be applied."""
@@ -166,6 +183,23 @@ class Batch:
             # Reasons of an attempt that stalled are history; those of rejected rows stay.
             errors=tuple(error for error in self.errors if error.get("code") != STALLED_CODE),
         )
+
+    def withdrawn(self, now_ms: int, by: str) -> Self:
+        """Take an active batch back; repeatable.
+
+        Raises InvalidRequestError for one that is not active.
+        """
+        if self.status is BatchStatus.INACTIVE:
+            return self
+        if self.status is not BatchStatus.SUCCESS:
+            raise InvalidRequestError(f"Batch {self.id} is {self.status}: only an active batch can be reverted")
+        return replace(self, status=BatchStatus.INACTIVE, updated_ms=now_ms, updated_by=by)
+
+    def replaced(self, now_ms: int) -> Self:
+        """Note that another batch took its place; nothing unless it is active."""
+        if self.status is not BatchStatus.SUCCESS:
+            return self
+        return replace(self, status=BatchStatus.INACTIVE, updated_ms=now_ms)
 
     def broken(self, reason: str, now_ms: int) -> Self:
         """Note that the machine gave up: failed if no row was applied yet, else stalled, to be tried again."""

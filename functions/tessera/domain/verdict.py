@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 EMPTY = "106"
+EMPTY_HEADER = "118"
 UNREADABLE = "INGEST-1401-400"
 ERRORS_UNDIAGNOSED = "INGEST-1211-400"
 ERRORS_SUMMARY = "INGEST-1212-400"
@@ -16,8 +17,12 @@ LIMIT_EXCEEDED = "TESSERA-INGEST-413"
 FILE_CHANGED = "TESSERA-INGEST-409"
 DATASET_GONE = "TESSERA-INGEST-404"
 TOO_MANY_NAMESPACES = "TESSERA-INGEST-422"
+UNFINISHED = "TESSERA-INGEST-412"
 
 MAX_FILE_ERRORS_LISTED = 20
+
+# Beside ``_errors`` of a rejected row: which rules of its schema it breaks.
+VIOLATIONS = "_violations"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 import orjson
 
-from tessera.domain.batch import Batch
+from tessera.domain.batch import Batch, BatchStatus
 from tessera.domain.errors import InvalidRequestError, NotFoundError
 from tessera.domain.tenant import Tenant
-from tessera.storage.lake import StoredFile
+from tessera.domain.verdict import VIOLATIONS
+from tessera.storage.received import Read, StoredFile
 
 INPUT_FILES = "input_files"
 ROW_ERRORS = "row_errors"
+SAMPLE = "row_errors_sample.json"
+MAX_SAMPLE = 100
+
+_FILE_ID = re.compile(r"([0-9A-Z]{26})-([0-9]{1,5})\Z")
 
 
 class Records(Protocol):
@@ -35,6 +42,12 @@ class Files(Protocol):
 
     def read_rejected(self, tenant: Tenant, batch_id: str, name: str) -> bytes:
         """Read one, or raise NotFoundError."""
+
+    def plan(self, tenant: Tenant, batch_id: str) -> Mapping[str, Any] | None:
+        """Read which files the batch had when it was complete."""
+
+    def reader(self, tenant: Tenant, batch_id: str, dataset_id: str, file: StoredFile) -> Read:
+        """Return what reads a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +72,12 @@ class DataAccess:
         """
         batch = self._records.get(tenant, batch_id)
         if not path:
-            return [Entry(INPUT_FILES), Entry(ROW_ERRORS)]
+            return [Entry(INPUT_FILES), Entry(ROW_ERRORS), Entry(SAMPLE)]
         if path == INPUT_FILES:
             found = self._files.received(tenant, batch_id, batch.dataset_id)
         elif path == ROW_ERRORS:
             found = self._files.rejected(tenant, batch_id)
-        elif path.startswith((f"{INPUT_FILES}/", f"{ROW_ERRORS}/")):
+        elif path == SAMPLE or path.startswith((f"{INPUT_FILES}/", f"{ROW_ERRORS}/")):
             return None
         else:
             raise NotFoundError(f"Batch {batch_id} has no metadata at {path[:64]}: see {INPUT_FILES} or {ROW_ERRORS}")
@@ -77,8 +90,8 @@ class DataAccess:
         """
         batch = self._records.get(tenant, batch_id)
         directory, _, name = path.partition("/")
-        if directory == ROW_ERRORS:
-            return iter(self._files.read_rejected(tenant, batch_id, name).splitlines())
+        if directory in {ROW_ERRORS, SAMPLE}:
+            return map(_without_violations, self._rejected(tenant, batch_id, name))
         if directory != INPUT_FILES:
             raise InvalidRequestError(f"path must be in {INPUT_FILES} or {ROW_ERRORS}")
         for file in self._files.received(tenant, batch_id, batch.dataset_id):
@@ -99,22 +112,66 @@ class DataAccess:
 
         Raises NotFoundError, and InvalidRequestError for an unusable name.
         """
-        return (
-            orjson.dumps(_violating(orjson.loads(line)))
-            for line in self.lines(tenant, batch_id, f"{ROW_ERRORS}/{name}")
-        )
+        self._records.get(tenant, batch_id)
+        return (orjson.dumps(_violating(orjson.loads(line))) for line in self._rejected(tenant, batch_id, name))
+
+    def files(self, tenant: Tenant, batch_id: str) -> tuple[Batch, Sequence[StoredFile]]:
+        """List the files of a batch as they were when it was complete; none unless it is active.
+
+        Raises NotFoundError.
+        """
+        batch = self._records.get(tenant, batch_id)
+        plan = self._files.plan(tenant, batch_id) if batch.status is BatchStatus.SUCCESS else None
+        return batch, [] if plan is None else [StoredFile(*file) for file in plan["files"]]
+
+    def file(self, tenant: Tenant, file_id: str) -> tuple[StoredFile, Read]:
+        """Look up a file by its id, with what reads it.
+
+        Raises NotFoundError.
+        """
+        match = _FILE_ID.match(file_id)
+        if match is None:
+            raise NotFoundError(f"There is no file {file_id[:64]} in this sandbox")
+        batch_id, number = match[1], int(match[2])
+        batch, files = self.files(tenant, batch_id)
+        if number >= len(files):
+            raise NotFoundError(f"Batch {batch_id} has no file {number}, or is not active")
+        file = files[number]
+        return file, self._files.reader(tenant, batch_id, batch.dataset_id, file)
+
+    def _rejected(self, tenant: Tenant, batch_id: str, name: str) -> Iterator[bytes]:
+        """Read the rows of a file of rejected rows; without a name, the first of all of them."""
+        if name:
+            return iter(self._files.read_rejected(tenant, batch_id, name).splitlines())
+        names = (file.name for file in self._files.rejected(tenant, batch_id))
+        lines = (line for one in names for line in self._files.read_rejected(tenant, batch_id, one).splitlines())
+        return islice(lines, MAX_SAMPLE)
+
+
+def file_id(batch_id: str, number: int) -> str:
+    """Return the id of the file with this number of a batch."""
+    return f"{batch_id}-{number}"
+
+
+def _without_violations(line: bytes) -> bytes:
+    if VIOLATIONS.encode() not in line:
+        return line
+    row = orjson.loads(line)
+    row.pop(VIOLATIONS, None)
+    return orjson.dumps(row)
 
 
 def _violating(row: dict[str, Any]) -> dict[str, Any]:
     errors = row.pop("_errors", [])
+    violations = row.pop(VIOLATIONS, None) or [[error["code"], error["message"], "#", "#"] for error in errors]
     row["_validationErrors"] = [
         {
-            "keyword": error["code"],
-            "message": error["message"],
-            "pointerToViolation": "#",
-            "schemaLocation": "#",
+            "keyword": keyword,
+            "message": message,
+            "pointerToViolation": pointer,
+            "schemaLocation": location,
             "causingExceptions": [],
         }
-        for error in errors
+        for keyword, message, pointer, location in violations
     ]
     return row

@@ -2,12 +2,15 @@
 
 | key | holds |
 |---|---|
-| ``raw/<tenant>/<batch>/<dataset>/<path>`` | a file as received |
+| ``raw/...`` | files as received: see ``received`` |
 | ``staged/<tenant>/<batch>/<chunk>`` | accepted rows: zstd of JSON lines, the first says the format version |
 | ``rejected/<tenant>/<batch>/row_errors/<file>`` | rejected rows with their reasons, as JSON lines |
 | ``jobs/<tenant>/ingest/<batch>/plan.json`` | the files of the batch and how they are split; written once |
 | ``jobs/<tenant>/ingest/<batch>/manifest.json`` | one JSON array of chunks, for the map over them |
+| ``jobs/<tenant>/ingest/<batch>/removals.json`` | one JSON array of chunks of the batches it replaces |
 | ``jobs/<tenant>/ingest/<batch>/<step>/<chunk>.json`` | what a worker found |
+| ``jobs/<tenant>/backfill/<attribute>/manifest.json`` | one JSON array of shares, for the map over them |
+| ``jobs/<tenant>/backfill/<attribute>/<share>.json`` | how far a worker is |
 
 Objects of ours carry their format version in their metadata; files as received are the caller's.
 """
@@ -15,123 +18,27 @@ Objects of ours carry their format version in their metadata; files as received 
 from __future__ import annotations
 
 import io
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from typing import Any
 
 import orjson
 import zstandard
 from botocore.exceptions import ClientError
 
-from tessera.domain.errors import InvalidRequestError, NotFoundError
+from tessera.domain.errors import NotFoundError
 from tessera.domain.tenant import Tenant
 from tessera.storage.codec import FORMAT_VERSION
+from tessera.storage.lake_objects import CHANGED, METADATA, MISSING, code_of
+from tessera.storage.received import ReceivedFiles, StoredFile, checked_path
 
-if TYPE_CHECKING:
-    from types_boto3_s3 import S3Client
-
-MAX_PATH_BYTES = 512
-PRESIGNED_SECONDS = 900
-
-_UNUSABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\\]")
-_METADATA = {"format-version": str(FORMAT_VERSION)}
 _COMPRESSION = 1
 _READ_AT_ONCE = 32
 _LINES_PER_WRITE = 256
-_MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
-_CHANGED = frozenset({"PreconditionFailed", "412"})
 
 
-class FileChangedError(Exception):
-    """The object is not the one that was planned for: it was overwritten or removed after the batch was complete."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """An object below a prefix: ``name`` without the prefix, ``size`` in bytes, ``etag`` of its content."""
-
-    name: str
-    size: int
-    etag: str
-
-
-def checked_path(path: str) -> str:
-    """Return a file path that is safe in a key; its directories are kept.
-
-    Raises InvalidRequestError for anything that another system could read as another place.
-    """
-    if not path or len(path.encode(errors="surrogatepass")) > MAX_PATH_BYTES:
-        raise InvalidRequestError(f"a file path has 1 to {MAX_PATH_BYTES} bytes")
-    # Also what it becomes when decoded once more: proxies and clients differ in how often they do.
-    for spelling in (path, unquote(path)):
-        if _UNUSABLE.search(spelling):
-            raise InvalidRequestError("a file path has no control characters and no backslashes")
-        if any(segment in {"", ".", ".."} for segment in spelling.split("/")):
-            raise InvalidRequestError("a file path is relative, without empty segments, '.' or '..'")
-    return path
-
-
-class Lake:
+class Lake(ReceivedFiles):
     """Reads and writes the lake's objects; every key is made here, from a tenant."""
-
-    def __init__(self, client: S3Client, bucket: str) -> None:
-        self._client = client
-        self.bucket = bucket
-
-    # Files as received
-
-    def receive(self, tenant: Tenant, batch_id: str, dataset_id: str, path: str, body: bytes) -> None:
-        """Store a file as received; the last content of a path is the one that counts.
-
-        Raises InvalidRequestError for an unusable path.
-        """
-        self._client.put_object(
-            Bucket=self.bucket, Key=_raw(tenant, batch_id, dataset_id, checked_path(path)), Body=body
-        )
-
-    def receiving_url(self, tenant: Tenant, batch_id: str, dataset_id: str, path: str) -> str:
-        """Make a URL to which a file can be PUT directly, for ``PRESIGNED_SECONDS``.
-
-        Raises InvalidRequestError for an unusable path.
-        """
-        key = _raw(tenant, batch_id, dataset_id, checked_path(path))
-        return self._client.generate_presigned_url(
-            "put_object", Params={"Bucket": self.bucket, "Key": key}, ExpiresIn=PRESIGNED_SECONDS, HttpMethod="PUT"
-        )
-
-    def received(self, tenant: Tenant, batch_id: str, dataset_id: str) -> list[StoredFile]:
-        """List the files of a batch in order of their paths."""
-        return self._list(_raw(tenant, batch_id, dataset_id, ""))
-
-    def reader(
-        self, tenant: Tenant, batch_id: str, dataset_id: str, path: str, etag: str
-    ) -> Callable[[int, int], bytes]:
-        """Return a function that reads bytes ``start`` to ``end`` (exclusive) of the very content with this ETag.
-
-        It raises FileChangedError when that content is no longer there.
-        """
-        key = _raw(tenant, batch_id, dataset_id, path)
-
-        def read(start: int, end: int) -> bytes:
-            if end <= start:
-                return b""
-            try:
-                answer = self._client.get_object(
-                    Bucket=self.bucket, Key=key, IfMatch=f'"{etag}"', Range=f"bytes={start}-{end - 1}"
-                )
-            except ClientError as error:
-                if _code(error) in _MISSING | _CHANGED | {"InvalidRange"}:
-                    raise FileChangedError(path) from error
-                raise
-            # Also where storage does not know conditions on reads.
-            if answer["ETag"].strip('"') != etag:
-                raise FileChangedError(path)
-            return answer["Body"].read()
-
-        return read
 
     # Judged rows
 
@@ -164,6 +71,10 @@ class Lake:
                 raise ValueError(f"staged rows of format {header.get('v')!r}: written by a newer version?")
             yield from lines
 
+    def staged_chunks(self, tenant: Tenant, batch_id: str) -> list[str]:
+        """List the chunks of a batch that were staged."""
+        return [file.name for file in self._list(_staged(tenant, batch_id, ""))]
+
     def reject(self, tenant: Tenant, batch_id: str, name: str, lines: Sequence[bytes]) -> None:
         """Store rejected rows with their reasons under ``row_errors/<name>``."""
         self._put(f"{_rejected(tenant, batch_id)}{name}", b"\n".join([*lines, b""]), "application/x-ndjson")
@@ -192,6 +103,14 @@ class Lake:
         """Write the array of chunks."""
         self._put(self.manifest_key(tenant, batch_id), orjson.dumps(chunks), "application/json")
 
+    def removals_key(self, tenant: Tenant, batch_id: str) -> str:
+        """Key of the array of chunks of replaced batches that the map reads."""
+        return f"{_job(tenant, batch_id)}removals.json"
+
+    def write_removals(self, tenant: Tenant, batch_id: str, shares: Sequence[Mapping[str, Any]]) -> None:
+        """Write the array of chunks of replaced batches."""
+        self._put(self.removals_key(tenant, batch_id), orjson.dumps(shares), "application/json")
+
     def write_plan(self, tenant: Tenant, batch_id: str, plan: Mapping[str, Any]) -> Mapping[str, Any]:
         """Write the plan of a batch unless it has one; return the one it has, whoever wrote it."""
         try:
@@ -200,12 +119,12 @@ class Lake:
                 Key=f"{_job(tenant, batch_id)}plan.json",
                 Body=orjson.dumps({"v": FORMAT_VERSION, **plan}),
                 ContentType="application/json",
-                Metadata=_METADATA,
+                Metadata=METADATA,
                 IfNoneMatch="*",
             )
         except ClientError as error:
             # A conflict means that another plan is being written at this moment.
-            if _code(error) not in _CHANGED | {"ConditionalRequestConflict"}:
+            if code_of(error) not in CHANGED | {"ConditionalRequestConflict"}:
                 raise
         found = self.plan(tenant, batch_id)
         if found is None:
@@ -221,6 +140,10 @@ class Lake:
         key = f"{_job(tenant, batch_id)}{step}/{chunk}.json"
         self._put(key, orjson.dumps({"v": FORMAT_VERSION, **result}), "application/json")
 
+    def result(self, tenant: Tenant, batch_id: str, step: str, chunk: str) -> Mapping[str, Any] | None:
+        """Read what a worker found, ``None`` if it has written nothing yet."""
+        return self._document(f"{_job(tenant, batch_id)}{step}/{chunk}.json")
+
     def results(self, tenant: Tenant, batch_id: str, step: str, chunks: Sequence[str]) -> Iterator[Mapping[str, Any]]:
         """Read what the workers of a step found, in the order of ``chunks``.
 
@@ -228,13 +151,44 @@ class Lake:
         """
 
         def read(chunk: str) -> Mapping[str, Any]:
-            found = self._document(f"{_job(tenant, batch_id)}{step}/{chunk}.json")
+            found = self.result(tenant, batch_id, step, chunk)
             if found is None:
                 raise RuntimeError(f"chunk {chunk} of batch {batch_id} has no result of {step}")
             return found
 
         with ThreadPoolExecutor(min(_READ_AT_ONCE, len(chunks)) or 1) as pool:
             yield from pool.map(read, chunks)
+
+    # What the steps of a backfill leave for each other
+
+    def shares_key(self, tenant: Tenant, attribute_id: str) -> str:
+        """Key of the array of shares that the map reads."""
+        return f"{_backfill(tenant, attribute_id)}manifest.json"
+
+    def write_shares(self, tenant: Tenant, attribute_id: str, shares: Sequence[Mapping[str, Any]]) -> None:
+        """Write the array of shares."""
+        self._put(self.shares_key(tenant, attribute_id), orjson.dumps(shares), "application/json")
+
+    def shares(self, tenant: Tenant, attribute_id: str) -> list[Mapping[str, Any]]:
+        """Read the array of shares. Raises RuntimeError when it was not written."""
+        body = self._get(self.shares_key(tenant, attribute_id))
+        if body is None:
+            raise RuntimeError(f"the backfill of {attribute_id} has no plan")
+        found: list[Mapping[str, Any]] = orjson.loads(body)
+        return found
+
+    def write_checkpoint(self, tenant: Tenant, attribute_id: str, share: str, checkpoint: Mapping[str, Any]) -> None:
+        """Write how far the worker of a share is."""
+        key = f"{_backfill(tenant, attribute_id)}{share}.json"
+        self._put(key, orjson.dumps({"v": FORMAT_VERSION, **checkpoint}), "application/json")
+
+    def checkpoints(
+        self, tenant: Tenant, attribute_id: str, shares: Sequence[str]
+    ) -> Iterator[Mapping[str, Any] | None]:
+        """Read how far the workers of some shares are, in their order; ``None`` for one that has not begun."""
+        prefix = _backfill(tenant, attribute_id)
+        with ThreadPoolExecutor(min(_READ_AT_ONCE, len(shares)) or 1) as pool:
+            yield from pool.map(lambda share: self._document(f"{prefix}{share}.json"), shares)
 
     def _document(self, key: str) -> Mapping[str, Any] | None:
         body = self._get(key)
@@ -246,13 +200,13 @@ class Lake:
         return document
 
     def _put(self, key: str, body: bytes, content_type: str) -> None:
-        self._client.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type, Metadata=_METADATA)
+        self._client.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type, Metadata=METADATA)
 
     def _get(self, key: str) -> bytes | None:
         try:
             return self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
         except ClientError as error:
-            if _code(error) in _MISSING:
+            if code_of(error) in MISSING:
                 return None
             raise
 
@@ -270,10 +224,6 @@ def _code(error: ClientError) -> str:
     return error.response["Error"]["Code"]
 
 
-def _raw(tenant: Tenant, batch_id: str, dataset_id: str, path: str) -> str:
-    return f"raw/{tenant.key}/{batch_id}/{dataset_id}/{path}"
-
-
 def _staged(tenant: Tenant, batch_id: str, chunk: str) -> str:
     return f"staged/{tenant.key}/{batch_id}/{chunk}"
 
@@ -284,3 +234,7 @@ def _rejected(tenant: Tenant, batch_id: str) -> str:
 
 def _job(tenant: Tenant, batch_id: str) -> str:
     return f"jobs/{tenant.key}/ingest/{batch_id}/"
+
+
+def _backfill(tenant: Tenant, attribute_id: str) -> str:
+    return f"jobs/{tenant.key}/backfill/{attribute_id}/"

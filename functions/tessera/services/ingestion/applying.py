@@ -2,62 +2,136 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import orjson
 
 from tessera.domain.place import Place
-from tessera.domain.rows import PlacedRow
+from tessera.domain.rows import TOO_LARGE, PlacedRow
 from tessera.domain.tenant import Tenant
 from tessera.services.ingestion.chunks import Chunk
 from tessera.services.ingestion.ports import Batches, Files, Writer
 from tessera.services.ingestion.staged import placed
 
 APPLY = "apply"
+# An invocation has ten minutes; what is begun after this many seconds is left to the next one.
+WORKING_S = 7 * 60
 
 _ROWS_AT_ONCE = 1000
+_CHECKPOINT_S = 30
 
 # Ours: the contract does not say what becomes of a second body for an event.
 CONFLICT = "TESSERA-INGEST-CONFLICT"
+_TWO_BODIES = "the event is known with another body; the one accepted first counts"
 
 
 class Applier:
-    """Applies chunks of accepted batches."""
+    """Applies chunks of accepted batches; ``clock`` counts seconds."""
 
-    def __init__(self, batches: Batches, files: Files, writer: Writer) -> None:
+    def __init__(
+        self, batches: Batches, files: Files, writer: Writer, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._batches = batches
         self._files = files
         self._writer = writer
+        self._clock = clock
 
-    def apply(self, tenant: Tenant, batch_id: str, chunk: Chunk) -> None:
-        """Write the chunk's rows to the profile store; safe to repeat.
+    def apply(self, tenant: Tenant, batch_id: str, chunk: Chunk) -> bool:
+        """Write the chunk's rows to the profile store, as many as there is time for; tell whether that was all.
 
-        A worker that comes late for a batch that was refused writes nothing.
+        Safe to repeat: what is noted as done is not done again. A worker that comes late, for a batch that was refused
+        or that is not active any more, writes nothing.
         """
-        batch = self._batches.get(tenant, batch_id)
-        if not batch.judged:
-            return
-        staged = self._files.staged(tenant, batch_id, chunk.chunk)
-        rows = placed(staged, batch.completed_ms, batch_id, chunk.file_index)
-        count = 0
-        conflicts: list[bytes] = []
+        progress = _Progress.from_document(self._files.result(tenant, batch_id, APPLY, chunk.chunk))
+        if progress.done:
+            return True
+        started = noted = self._clock()
+        rows = self._rows(tenant, batch_id, chunk)
+        for _ in islice(rows, progress.rows):
+            pass
         # A share at a time: thousands of rows in memory at once cost the garbage collector more than the parser.
         while share := list(islice(rows, _ROWS_AT_ONCE)):
-            count += len(share)
-            lost = self._writer.apply(tenant, batch.dataset_id, share).conflicts
-            conflicts += _conflict_lines(share, lost, chunk.path)
-        if conflicts:
-            self._files.reject(tenant, batch_id, f"conflict_errors_{int(chunk.chunk)}.json", conflicts)
-        # Not how many were new: that would be another figure each time the chunk is applied.
-        result = {"rows": count, "conflicts": len(conflicts)}
-        self._files.write_result(tenant, batch_id, APPLY, chunk.chunk, result)
+            batch = self._batches.get(tenant, batch_id)
+            if not batch.applies:
+                return True
+            if self._clock() - started > WORKING_S:
+                self._note(tenant, batch_id, chunk, progress)
+                return False
+            report = self._writer.apply(tenant, batch.dataset_id, share, batch.predecessors)
+            progress.rows += len(share)
+            progress.conflicts |= set(report.conflicts)
+            progress.refused |= report.refused
+            # A conflict may not be seen again: the body that lost may be gone when the row is applied once more.
+            if report.conflicts or report.refused or self._clock() - noted > _CHECKPOINT_S:
+                self._note(tenant, batch_id, chunk, progress)
+                noted = self._clock()
+        if progress.conflicts:
+            reasons = dict.fromkeys(progress.conflicts, _TWO_BODIES)
+            found = self._told(tenant, batch_id, chunk, CONFLICT, reasons)
+            self._files.reject(tenant, batch_id, f"conflict_errors_{int(chunk.chunk)}.json", found)
+        if progress.refused:
+            found = self._told(tenant, batch_id, chunk, TOO_LARGE, progress.refused)
+            self._files.reject(tenant, batch_id, f"update_errors_{int(chunk.chunk)}.json", found)
+        progress.done = True
+        self._note(tenant, batch_id, chunk, progress)
+        return True
+
+    def _rows(self, tenant: Tenant, batch_id: str, chunk: Chunk) -> Iterator[PlacedRow]:
+        batch = self._batches.get(tenant, batch_id)
+        if not batch.applies:
+            return iter(())
+        staged = self._files.staged(tenant, batch_id, chunk.chunk)
+        return placed(staged, batch.completed_ms, batch_id, chunk.file_index)
+
+    def _told(
+        self, tenant: Tenant, batch_id: str, chunk: Chunk, code: str, reasons: Mapping[Place, str]
+    ) -> list[bytes]:
+        """Write rows that came to nothing, each with its reason, as rejected rows are written (laws 3 and 4)."""
+        return [
+            orjson.dumps(
+                {
+                    **item.row.body,
+                    "_errors": [{"code": code, "message": reasons[item.place]}],
+                    "_filename": chunk.path,
+                }
+            )
+            for item in self._rows(tenant, batch_id, chunk)
+            if item.place in reasons
+        ]
+
+    def _note(self, tenant: Tenant, batch_id: str, chunk: Chunk, progress: _Progress) -> None:
+        self._files.write_result(tenant, batch_id, APPLY, chunk.chunk, progress.to_document())
 
 
-def _conflict_lines(rows: Sequence[PlacedRow], conflicts: Sequence[Place], path: str) -> list[bytes]:
-    """Write the rows whose event is known with another body, as rejected rows are written (law 3)."""
-    wanted = set(conflicts)
-    errors = [{"code": CONFLICT, "message": "the event is known with another body; the one accepted first counts"}]
-    return [
-        orjson.dumps({**item.row.body, "_errors": errors, "_filename": path}) for item in rows if item.place in wanted
-    ]
+@dataclass(slots=True)
+class _Progress:
+    """How far a chunk is applied: how many of its rows, where a second body of an event was met, what was refused.
+
+    Not how many rows were new: that would be another figure each time the chunk is applied.
+    """
+
+    rows: int = 0
+    conflicts: set[Place] = field(default_factory=set)
+    refused: dict[Place, str] = field(default_factory=dict)
+    done: bool = False
+
+    def to_document(self) -> dict[str, Any]:
+        """Write it as the JSON document that is stored."""
+        return {
+            "rows": self.rows,
+            "conflicts": sorted(self.conflicts),
+            "refused": self.refused,
+            "done": self.done,
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any] | None) -> _Progress:
+        """Read it; ``None`` is nothing done yet."""
+        if document is None:
+            return cls()
+        refused = document.get("refused", {})
+        return cls(document["rows"], set(document["conflicts"]), refused, document["done"])

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Self
 
+from tessera.storage.received import StoredFile
+
 LARGEST_RANGE = 8_000_000
 SMALLEST_RANGE = 1_000_000
 MAX_DOCUMENT_BYTES = 64_000_000
@@ -23,6 +25,7 @@ class ChunkKind(StrEnum):
 
     LINES = "lines"
     DOCUMENT = "document"
+    CSV = "csv"
     ROW_GROUP = "row_group"
 
 
@@ -30,7 +33,8 @@ class ChunkKind(StrEnum):
 class Chunk:
     """One worker's share: ``start`` to ``end`` are bytes of the file for lines and documents.
 
-    For a row group ``start`` is the number of its first row in the file. ``etag`` is the content as planned.
+    For a row group ``start`` is the number of its first row in the file. ``etag`` and ``version`` are the content as
+    planned; ``in_parts`` says that the file is stored as a list of parts.
     """
 
     chunk: str
@@ -42,6 +46,13 @@ class Chunk:
     start: int
     end: int
     row_group: int = 0
+    version: str = ""
+    in_parts: bool = False
+
+    @property
+    def file(self) -> StoredFile:
+        """The file as planned."""
+        return StoredFile(self.path, self.size, self.etag, self.version, self.in_parts)
 
     def to_document(self) -> dict[str, Any]:
         """Write the chunk as an item of the manifest."""

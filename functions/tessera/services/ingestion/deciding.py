@@ -73,8 +73,15 @@ class Decider:
         if batch.terminal or not batch.judged:
             return
         chunks = [item["chunk"] for item in self._plan(tenant, batch_id)["chunks"]]
-        conflicts = sum(result["conflicts"] for result in self._files.results(tenant, batch_id, APPLY, chunks))
+        conflicts = 0
+        for chunk, result in zip(chunks, self._files.results(tenant, batch_id, APPLY, chunks), strict=True):
+            if not result["done"]:
+                raise RuntimeError(f"chunk {chunk} of batch {batch_id} is not applied")
+            conflicts += len(result["conflicts"])
         now = self._clock_ms()
+        # First, so that a crash in between is mended by the next run, which this batch still asks for.
+        for old in batch.predecessors:
+            self._batches.change(tenant, old, lambda known: known.replaced(now))
         self._batches.change(tenant, batch_id, lambda known: known.succeeded({"conflictRecordCount": conflicts}, now))
 
     def fail(self, tenant: Tenant, batch_id: str, reason: str) -> None:

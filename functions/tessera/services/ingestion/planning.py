@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple
 from typing import Any
 
 from tessera.domain.batch import Batch, FileFormat
 from tessera.domain.tenant import Tenant
-from tessera.domain.verdict import EMPTY, FILE_CHANGED, LIMIT_EXCEEDED, UNREADABLE, FileError
+from tessera.domain.verdict import EMPTY, FILE_CHANGED, LIMIT_EXCEEDED, UNFINISHED, FileError
 from tessera.services.ingestion.chunks import (
     MAX_DOCUMENT_BYTES,
     Chunk,
@@ -18,28 +19,45 @@ from tessera.services.ingestion.chunks import (
     chunk_name,
     range_size,
 )
-from tessera.services.ingestion.ports import Batches, Files
+from tessera.services.ingestion.ports import Batches, Configurations, Files
 from tessera.services.ingestion.sources import UnreadableFileError
-from tessera.storage.lake import FileChangedError, StoredFile
+from tessera.storage.received import FileChangedError, StoredFile
 
 MAX_FILES = 1500
 MAX_BATCH_BYTES = 100_000_000_000
 _FOOTERS_AT_ONCE = 16
+
+# The number of a file, the file, how it is read, from where to where, and the index of its row group.
+Share = tuple[int, StoredFile, ChunkKind, int, int, int]
 
 
 class Planner:
     """Plans a batch, once: the plan is kept, so however often it is asked for every worker sees the same files."""
 
     def __init__(
-        self, batches: Batches, files: Files, clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+        self,
+        batches: Batches,
+        configurations: Configurations,
+        files: Files,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._batches = batches
+        self._configurations = configurations
         self._files = files
         self._clock_ms = clock_ms
 
     def plan(self, tenant: Tenant, batch_id: str) -> int:
         """Write the plan and the manifest; return how many chunks there are. Raises NotFoundError."""
-        batch = self._batches.change(tenant, batch_id, lambda batch: batch.started(self._clock_ms()))
+        configuration = self._configurations.current(tenant)
+
+        def started(batch: Batch) -> Batch:
+            # The workers come at different times; a schema that changes meanwhile must not judge half of the rows.
+            schema, dataset = configuration.schema_of(batch.dataset_id), configuration.datasets.get(batch.dataset_id)
+            if schema is None or dataset is None:
+                return batch.started(self._clock_ms())
+            return batch.started(self._clock_ms(), schema.version, dataset.partial_rows)
+
+        batch = self._batches.change(tenant, batch_id, started)
         if batch.terminal or not batch.completed_ms:
             return 0
         plan = self._files.plan(tenant, batch_id)
@@ -48,18 +66,46 @@ class Planner:
         self._files.write_manifest(tenant, batch_id, plan["chunks"])
         return len(plan["chunks"])
 
+    def plan_removals(self, tenant: Tenant, batch_id: str) -> int:
+        """Write which chunks of replaced batches are to be gone through; return how many. Raises NotFoundError."""
+        batch = self._batches.get(tenant, batch_id)
+        shares = [
+            {"batch": old, "chunk": chunk}
+            for old in batch.predecessors
+            for chunk in self._files.staged_chunks(tenant, old)
+        ]
+        if shares and not batch.terminal:
+            self._files.write_removals(tenant, batch_id, shares)
+        return len(shares)
+
     def _made_from(self, tenant: Tenant, batch: Batch) -> dict[str, Any]:
         files = self._files.received(tenant, batch.id, batch.dataset_id)
-        errors = _defects(files)
+        errors = _defects(files) + [
+            FileError(upload.path, UNFINISHED, "it was begun in parts and never completed")
+            for upload in self._files.uploads(tenant, batch.id)
+            if upload.open
+        ]
         chunks: list[Chunk] = []
         if not errors:
             parts, errors = self._parts(tenant, batch, files)
             chunks = [
-                Chunk(chunk_name(number), kind, index, file.name, file.etag, file.size, start, end, row_group)
+                Chunk(
+                    chunk_name(number),
+                    kind,
+                    index,
+                    file.name,
+                    file.etag,
+                    file.size,
+                    start,
+                    end,
+                    row_group,
+                    file.version,
+                    file.in_parts,
+                )
                 for number, (index, file, kind, start, end, row_group) in enumerate(parts)
             ]
         return {
-            "files": [[file.name, file.size, file.etag] for file in files[:MAX_FILES]],
+            "files": [list(astuple(file)) for file in files[:MAX_FILES]],
             "file_count": len(files),
             "bytes": sum(file.size for file in files),
             "errors": [[error.path, error.code, error.message] for error in errors],
@@ -67,23 +113,14 @@ class Planner:
             "chunks": [] if errors else [chunk.to_document() for chunk in chunks],
         }
 
-    def _parts(
-        self, tenant: Tenant, batch: Batch, files: Sequence[StoredFile]
-    ) -> tuple[list[tuple[int, StoredFile, ChunkKind, int, int, int]], list[FileError]]:
+    def _parts(self, tenant: Tenant, batch: Batch, files: Sequence[StoredFile]) -> tuple[list[Share], list[FileError]]:
         if batch.format is FileFormat.PARQUET:
             return self._row_groups(tenant, batch, files)
         if batch.multi_line:
-            errors = [
-                FileError(
-                    file.name,
-                    LIMIT_EXCEEDED,
-                    f"a multi-line JSON file may have {MAX_DOCUMENT_BYTES} bytes, this one has {file.size}; "
-                    "write one row per line, which has no such limit",
-                )
-                for file in files
-                if file.size > MAX_DOCUMENT_BYTES
-            ]
-            return [(i, file, ChunkKind.DOCUMENT, 0, file.size, 0) for i, file in enumerate(files)], errors
+            advice = "write one row per line, which has no such limit"
+            return _whole(files, ChunkKind.DOCUMENT, f"a multi-line JSON file may have {{}}, this one {{}}; {advice}")
+        if batch.format is FileFormat.CSV:
+            return _whole(files, ChunkKind.CSV, "a CSV file may have {}, this one {}; send it as several files")
         length = range_size([file.size for file in files])
         return [
             (i, file, ChunkKind.LINES, start, end, 0)
@@ -93,19 +130,17 @@ class Planner:
 
     def _row_groups(
         self, tenant: Tenant, batch: Batch, files: Sequence[StoredFile]
-    ) -> tuple[list[tuple[int, StoredFile, ChunkKind, int, int, int]], list[FileError]]:
+    ) -> tuple[list[Share], list[FileError]]:
         # Here, because only batches of Parquet need pyarrow, which takes long to load.
         from tessera.services.ingestion import parquet  # noqa: PLC0415
 
         def read(file: StoredFile) -> list[parquet.RowGroup] | FileError:
             try:
-                return parquet.row_groups(
-                    self._files.reader(tenant, batch.id, batch.dataset_id, file.name, file.etag), file.size
-                )
+                return parquet.row_groups(self._files.reader(tenant, batch.id, batch.dataset_id, file), file.size)
             except UnreadableFileError as error:
-                return FileError(file.name, UNREADABLE, str(error))
+                return FileError(file.name, error.code, str(error))
             except FileChangedError:
-                return FileError(file.name, FILE_CHANGED, "it was overwritten after the batch was complete")
+                return FileError(file.name, FILE_CHANGED, "it is not there any more")
 
         with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
             found = list(pool.map(read, files))
@@ -116,6 +151,16 @@ class Planner:
             for group in groups
         ]
         return parts, [item for item in found if isinstance(item, FileError)]
+
+
+def _whole(files: Sequence[StoredFile], kind: ChunkKind, too_large: str) -> tuple[list[Share], list[FileError]]:
+    """Give every file to one worker, which reads it at once."""
+    errors = [
+        FileError(file.name, LIMIT_EXCEEDED, too_large.format(f"{MAX_DOCUMENT_BYTES} bytes", f"has {file.size}"))
+        for file in files
+        if file.size > MAX_DOCUMENT_BYTES
+    ]
+    return [(i, file, kind, 0, file.size, 0) for i, file in enumerate(files)], errors
 
 
 def _defects(files: Sequence[StoredFile]) -> list[FileError]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from tessera.domain.batch import Batch
 from tessera.domain.configuration import Configuration
 from tessera.domain.place import Place
-from tessera.domain.rows import PlacedRow
+from tessera.domain.rows import PlacedRow, RowSchema
 from tessera.domain.tenant import Tenant
 from tessera.services.ingestion.lines import Read
-from tessera.storage.lake import StoredFile
+from tessera.storage.received import StoredFile, Upload
 
 
 class Batches(Protocol):
@@ -34,6 +34,13 @@ class Configurations(Protocol):
         """Make the next version."""
 
 
+class Schemas(Protocol):
+    """The versions of schemas: ``services.schema_versions.SchemaVersions``."""
+
+    def compiled(self, tenant: Tenant, version: str, *, partial: bool) -> RowSchema | None:
+        """Return a version by its name, ``None`` for the empty one."""
+
+
 class Files(Protocol):
     """The files of batches, and what the steps leave for each other."""
 
@@ -42,8 +49,11 @@ class Files(Protocol):
     def received(self, tenant: Tenant, batch_id: str, dataset_id: str) -> list[StoredFile]:
         """List the files in order of their paths."""
 
-    def reader(self, tenant: Tenant, batch_id: str, dataset_id: str, path: str, etag: str) -> Read:
+    def reader(self, tenant: Tenant, batch_id: str, dataset_id: str, file: StoredFile) -> Read:
         """Return what reads one version of a file."""
+
+    def uploads(self, tenant: Tenant, batch_id: str) -> list[Upload]:
+        """List the files that come in parts."""
 
     def stage(self, tenant: Tenant, batch_id: str, chunk: str, lines: Iterable[bytes]) -> None:
         """Store accepted rows."""
@@ -60,6 +70,12 @@ class Files(Protocol):
     def write_manifest(self, tenant: Tenant, batch_id: str, chunks: Sequence[Mapping[str, Any]]) -> None:
         """Write the manifest."""
 
+    def staged_chunks(self, tenant: Tenant, batch_id: str) -> list[str]:
+        """List the chunks that have accepted rows."""
+
+    def write_removals(self, tenant: Tenant, batch_id: str, shares: Sequence[Mapping[str, Any]]) -> None:
+        """Write the array of what is to be removed."""
+
     def write_plan(self, tenant: Tenant, batch_id: str, plan: Mapping[str, Any]) -> Mapping[str, Any]:
         """Write the plan unless there is one; return the one there is."""
 
@@ -69,18 +85,27 @@ class Files(Protocol):
     def write_result(self, tenant: Tenant, batch_id: str, step: str, chunk: str, result: Mapping[str, Any]) -> None:
         """Write what a worker found."""
 
+    def result(self, tenant: Tenant, batch_id: str, step: str, chunk: str) -> Mapping[str, Any] | None:
+        """Read what a worker found so far."""
+
     def results(self, tenant: Tenant, batch_id: str, step: str, chunks: Sequence[str]) -> Iterator[Mapping[str, Any]]:
         """Read what workers found."""
 
 
 class Report(Protocol):
-    """What became of the rows handed to a writer: where events are that came with a second, different body."""
+    """What became of the rows handed to a writer: where events are that came with a second, different body.
+
+    ``refused`` has the places of updates that make a record too large, each with the reason.
+    """
 
     conflicts: list[Place]
+    refused: dict[Place, str]
 
 
 class Writer(Protocol):
     """Where accepted rows go."""
 
-    def apply(self, tenant: Tenant, dataset_id: str, rows: Sequence[PlacedRow]) -> Report:
-        """Write rows; safe to repeat."""
+    def apply(
+        self, tenant: Tenant, dataset_id: str, rows: Sequence[PlacedRow], replaced: Collection[str] = ()
+    ) -> Report:
+        """Write rows, in place of what some batches brought; safe to repeat."""

@@ -8,17 +8,40 @@ from typing import Any
 import orjson
 
 from tessera.domain.rows import UNREADABLE, RowError
+from tessera.domain.verdict import UNREADABLE as UNREADABLE_FILE
 from tessera.services.ingestion.lines import MAX_LINE_BYTES
 
 MAX_FIELDS = 10_000
 MAX_DEPTH = 100
+
+_FOREIGN = {
+    b"\x1f\x8b": "compressed with gzip",
+    b"PK\x03\x04": "a ZIP archive",
+    b"\x28\xb5\x2f\xfd": "compressed with Zstandard",
+    b"BZh": "compressed with bzip2",
+    b"\xff\xfe": "in UTF-16 or UTF-32",
+    b"\xfe\xff": "in UTF-16",
+    b"\0\0\xfe\xff": "in UTF-32",
+    b"PAR1": "a Parquet file",
+}
 
 # Below the smallest limit on a row the spelling cannot matter, so the text is as good a measure as compact JSON.
 _SURELY_SMALL = 10_000
 
 
 class UnreadableFileError(Exception):
-    """A file cannot be read as what the batch says it is; the message says why."""
+    """A file cannot be read as what the batch says it is; the message says why, ``code`` names the reason."""
+
+    def __init__(self, message: str, code: str = UNREADABLE_FILE) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def check_text(beginning: bytes) -> None:
+    """Raise UnreadableFileError for a file that begins as no UTF-8 text does: compressed, or in UTF-16."""
+    for signature, what in _FOREIGN.items():
+        if beginning.startswith(signature):
+            raise UnreadableFileError(f"it is {what}; send uncompressed text in UTF-8")
 
 
 def parse(raw: bytes) -> tuple[Any, int]:

@@ -10,50 +10,58 @@ import orjson
 from tessera.domain.batch import Batch
 from tessera.domain.configuration import DatasetKind
 from tessera.domain.rows import UNREADABLE as UNREADABLE_ROW
-from tessera.domain.rows import RowError, accept
+from tessera.domain.rows import WRONG_TYPE, RowError, RowSchema, accept
 from tessera.domain.tenant import Tenant
-from tessera.domain.verdict import DATASET_GONE, FILE_CHANGED, UNREADABLE, FileError, Tally
+from tessera.domain.upsert import Action
+from tessera.domain.verdict import DATASET_GONE, FILE_CHANGED, VIOLATIONS, FileError, Tally
 from tessera.services.ingestion.chunks import Chunk, ChunkKind
 from tessera.services.ingestion.documents import documents
 from tessera.services.ingestion.lines import Read, lines_in
-from tessera.services.ingestion.ports import Batches, Configurations, Files
-from tessera.services.ingestion.sources import UnreadableFileError, parse
+from tessera.services.ingestion.ports import Batches, Configurations, Files, Schemas
+from tessera.services.ingestion.sources import UnreadableFileError, check_text, parse
 from tessera.services.ingestion.staged import written
-from tessera.storage.lake import FileChangedError
+from tessera.services.ingestion.tables import DamagedRowError, records
+from tessera.storage.received import FileChangedError
 
 VALIDATE = "validate"
+
+_PARSING, _CONVERSION, _VALIDATION = "parsing", "conversion", "validation"
 
 
 class Validator:
     """Judges chunks."""
 
-    def __init__(self, batches: Batches, configurations: Configurations, files: Files) -> None:
+    def __init__(self, batches: Batches, configurations: Configurations, files: Files, schemas: Schemas) -> None:
         self._batches = batches
         self._configurations = configurations
         self._files = files
+        self._schemas = schemas
 
     def validate(self, tenant: Tenant, batch_id: str, chunk: Chunk) -> Tally:
         """Store the chunk's accepted rows, its rejected ones with their reasons, and the tally of both."""
         batch = self._batches.get(tenant, batch_id)
-        judging = _Judging(chunk.path)
+        judging = _Judging(chunk.path, self._schemas.compiled(tenant, batch.schema, partial=batch.partial_rows))
         dataset = self._configurations.current(tenant).datasets.get(batch.dataset_id)
         if dataset is None:
             judging.tally.file_errors.append(FileError("", DATASET_GONE, "The dataset was deleted."))
         else:
+            judging.action = dataset.action
             try:
                 self._files.stage(
                     tenant, batch_id, chunk.chunk, self._judged(tenant, batch, chunk, dataset.kind, judging)
                 )
             except UnreadableFileError as error:
-                judging.tally.file_errors.append(FileError(chunk.path, UNREADABLE, str(error)))
+                judging.tally.file_errors.append(FileError(chunk.path, error.code, str(error)))
             except FileChangedError:
                 judging.tally.file_errors.append(
-                    FileError(chunk.path, FILE_CHANGED, "it was overwritten after the batch was complete")
+                    FileError(
+                        chunk.path, FILE_CHANGED, "it is not there any more as it was when the batch was complete"
+                    )
                 )
         tally = judging.tally
         tally.rows = tally.accepted + tally.rejected
         tally.outputs = 1 if tally.accepted else 0
-        for name, rejected in (("parsing", judging.unparsed), ("validation", judging.refused)):
+        for name, rejected in judging.rejected.items():
             if rejected:
                 self._files.reject(tenant, batch_id, f"{name}_errors_{int(chunk.chunk)}.json", rejected)
         self._files.write_result(tenant, batch_id, VALIDATE, chunk.chunk, tally.to_document())
@@ -62,9 +70,13 @@ class Validator:
     def _judged(
         self, tenant: Tenant, batch: Batch, chunk: Chunk, kind: DatasetKind, judging: _Judging
     ) -> Iterator[bytes]:
-        read = self._files.reader(tenant, batch.id, batch.dataset_id, chunk.path, chunk.etag)
+        read = self._files.reader(tenant, batch.id, batch.dataset_id, chunk.file)
         if chunk.kind is ChunkKind.ROW_GROUP:
             return judging.values(_row_group(read, chunk), kind)
+        if chunk.start == 0:
+            check_text(read(0, min(4, chunk.size)))
+        if chunk.kind is ChunkKind.CSV:
+            return judging.values(records(read(0, chunk.size)), kind)
         if chunk.kind is ChunkKind.DOCUMENT:
             return judging.texts(documents(read(0, chunk.size)), kind)
         return judging.texts(_not_an_array(lines_in(read, chunk.size, chunk.start, chunk.end), chunk), kind)
@@ -90,11 +102,12 @@ def _not_an_array(found: Iterator[tuple[int, bytes]], chunk: Chunk) -> Iterator[
 class _Judging:
     """Goes through rows once: yields the accepted ones, keeps the rejected ones and counts both."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, schema: RowSchema | None) -> None:
         self.tally = Tally()
-        self.unparsed: list[bytes] = []
-        self.refused: list[bytes] = []
+        self.rejected: dict[str, list[bytes]] = {_PARSING: [], _CONVERSION: [], _VALIDATION: []}
+        self.action = Action.CREATE
         self._path = path
+        self._schema = schema
 
     def texts(self, rows: Iterator[tuple[int, bytes]], kind: DatasetKind) -> Iterator[bytes]:
         """Judge rows that come as text."""
@@ -102,7 +115,7 @@ class _Judging:
             try:
                 row, size = parse(raw)
             except RowError as error:
-                self._reject(self.unparsed, {"_corrupt_record": raw.decode(errors="replace")}, error)
+                self._reject(_PARSING, {"_corrupt_record": raw.decode(errors="replace")}, error)
                 continue
             line = self._judge(position, row, size, kind)
             if line is not None:
@@ -112,13 +125,14 @@ class _Judging:
         """Judge rows that come as values, or as the RowError that stands for one."""
         for position, row in rows:
             if isinstance(row, RowError):
-                self._reject(self.unparsed, {"_corrupt_record": f"row {position}"}, row)
+                text = row.text if isinstance(row, DamagedRowError) else f"row {position}"
+                self._reject(_PARSING, {"_corrupt_record": text}, row)
                 continue
             try:
                 size = len(orjson.dumps(row))
             except TypeError as error:
                 reason = RowError(UNREADABLE_ROW, f"a value cannot be written as JSON: {error}")
-                self._reject(self.unparsed, {"_corrupt_record": f"row {position}"}, reason)
+                self._reject(_PARSING, {"_corrupt_record": f"row {position}"}, reason)
                 continue
             line = self._judge(position, row, size, kind)
             if line is not None:
@@ -127,19 +141,20 @@ class _Judging:
     def _judge(self, position: int, row: Any, size: int, kind: DatasetKind) -> bytes | None:
         tally = self.tally
         try:
-            accepted = accept(row, kind, size)
+            accepted = accept(row, kind, size, self.action, self._schema)
         except RowError as error:
             known = row if isinstance(row, dict) else {"_corrupt_record": orjson.dumps(row).decode()}
-            self._reject(self.refused, known, error)
+            self._reject(_CONVERSION if error.code == WRONG_TYPE else _VALIDATION, known, error)
             return None
         tally.accepted += 1
         tally.size += size
         tally.namespaces |= accepted.namespaces
         return written(position, accepted)
 
-    def _reject(self, where: list[bytes], row: dict[str, Any], error: RowError) -> None:
+    def _reject(self, stage: str, row: dict[str, Any], error: RowError) -> None:
         self.tally.rejected += 1
         self.tally.codes[error.code] += 1
-        where.append(
-            orjson.dumps({**row, "_errors": [{"code": error.code, "message": str(error)}], "_filename": self._path})
-        )
+        told = {**row, "_errors": [{"code": error.code, "message": str(error)}], "_filename": self._path}
+        if error.violations:
+            told[VIOLATIONS] = [list(one) for one in error.violations]
+        self.rejected[stage].append(orjson.dumps(told))

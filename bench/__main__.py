@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 from rich.console import Console
 
-from bench import cost, explained, imports, ingestion, lookup, merging, persons, prices, several
+from bench import computed, cost, explained, imports, ingestion, lookup, merging, persons, pql, prices, schemas, several
 from bench.machine import machine
 from bench.session import session
 from bench.table import Line, show
@@ -24,9 +24,12 @@ BUDGETS = {
     "P1": "a POST of 100 identities: calls, rounds of them, CPU against the same calls and nothing else",
     "X1": "CPU of a look-up with explain=true, against the same without",
     "M1": "CPU of merging by a policy, per fragment, against a merge written by hand",
-    "I1": "write units per event under 1 KB, no computed attributes",
+    "C1": "look-up of computed attributes, of many events against few: round trips, read units; bytes of the state",
+    "I1": "write units per event under 1 KB, with and without computed attributes",
     "I2": "CPU per row validated and applied, against parsing it and making the same calls",
     "I3": "write units per record row under 1 KB",
+    "Q1": "CPU of a compiled query, against the same by hand",
+    "V1": "CPU of judging a row by a schema, against parsing it",
     "S1": "CPU of a cold import, against the libraries alone",
     "$": f"dollars ({prices.AS_OF})",
 }
@@ -62,17 +65,26 @@ def measure(wanted: Sequence[str], *, wide: bool) -> list[Line]:
     if "M1" in wanted:
         _say("merging")
         lines += merging.measure()
+    if "C1" in wanted:
+        _say("look-ups of computed attributes")
+        lines += computed.reads()
     if priced or "I1" in wanted:
         _say("write units of events")
         event_lines, units = ingestion.event_units()
-        lines += event_lines if "I1" in wanted else []
+        lines += event_lines + computed.event_units() if "I1" in wanted else []
     if priced or "I2" in wanted:
         _say("CPU of ingestion")
         rows = ingestion.row_cpu()
-        lines += ingestion.cpu_lines(rows) if "I2" in wanted else []
+        lines += ingestion.cpu_lines(rows) + computed.row_cpu() if "I2" in wanted else []
     if "I3" in wanted:
         _say("write units of records")
         lines += ingestion.record_units()
+    if "Q1" in wanted:
+        _say("queries")
+        lines += pql.measure()
+    if "V1" in wanted:
+        _say("rows and schemas")
+        lines += schemas.measure()
     if "S1" in wanted:
         _say("cold imports")
         lines += imports.measure()

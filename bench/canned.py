@@ -6,6 +6,7 @@ exchange in between is left out. The bytes answered are those that a service gav
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import zlib
@@ -16,6 +17,10 @@ from typing import Any
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
 from moto.core.models import botocore_stubber
+
+_TRANSACTION = "TransactWriteItems"
+# botocore makes one up for each transaction.
+_REQUEST_TOKEN = re.compile(rb'"ClientRequestToken": "[^"]*"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,9 @@ class Wire:
     def _before_send(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse | None:
         target = request.headers["X-Amz-Target"]
         body = request.body
-        key = (target.decode() if isinstance(target, bytes) else target, body if isinstance(body, bytes) else b"")
+        operation = target.decode() if isinstance(target, bytes) else target
+        body = body if isinstance(body, bytes) else b""
+        key = (operation, _REQUEST_TOKEN.sub(b"", body) if operation.endswith(_TRANSACTION) else body)
         if not self._replaying:
             self._sent.key = key
             return None

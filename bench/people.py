@@ -12,6 +12,7 @@ import orjson
 RECORDS = "66f0a1b2c3d4e5f601234567"
 OTHER_RECORDS = "66f0a1b2c3d4e5f601234568"
 EVENTS = "66f0a1b2c3d4e5f601234569"
+UPDATES = "66f0a1b2c3d4e5f60123456a"
 MANY_RECORDS = tuple(f"66f0a1b2c3d4e5f6012346{number:02x}" for number in range(20))
 NAMESPACE = "crmId"
 _FIRST = datetime(2024, 10, 1, tzinfo=UTC)
@@ -87,10 +88,12 @@ def _value(kind: int, pick: random.Random) -> Any:
             return f"{pick.choice(_WORDS)} {pick.choice(_WORDS)} {pick.randrange(10_000)}"
 
 
-def event(value: str, number: int, size: int) -> dict[str, Any]:
+def event(value: str, number: int, size: int, at_ms: int | None = None) -> dict[str, Any]:
     """Make a purchase of a person of about ``size`` bytes as JSON; ``number`` is the event's own."""
     pick = random.Random(f"{value}#{number}")
     moment = _FIRST + timedelta(minutes=37 * number)
+    if at_ms is not None:
+        moment = datetime.fromtimestamp(at_ms // 1000, UTC)
     body: dict[str, Any] = {
         "_id": f"{number:08d}-{pick.randrange(1 << 32):08x}",
         "timestamp": f"{moment:%Y-%m-%dT%H:%M:%S}Z",

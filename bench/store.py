@@ -5,18 +5,22 @@ The tables are moto's, which keeps them in memory; only recording reaches it.
 
 from __future__ import annotations
 
+import copy
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+from unittest.mock import patch
 
 import orjson
 from moto import mock_aws
+from moto.dynamodb.models.table import Table
 
 from bench.canned import Wire
-from bench.people import EVENTS, MANY_RECORDS, OTHER_RECORDS, RECORDS
+from bench.people import EVENTS, MANY_RECORDS, OTHER_RECORDS, RECORDS, UPDATES
 from bench.units import Meter
 from tessera.domain.configuration import Configuration, DatasetKind, DatasetSettings
 from tessera.domain.merge_policy import MergePolicy
@@ -47,14 +51,17 @@ TENANT = Tenant("ACME@AdobeOrg", "prod")
 BATCH = "01J8ZQ4W5N6V7B8C9D0E1F2G3H"
 DAY_MS = 86_400_000
 START_MS = 20_000 * DAY_MS
+# What the clock of writers and readers shows.
+NOW_MS = START_MS + DAY_MS // 2
 _DATASETS = {
     dataset_id: DatasetSettings(
         dataset_id,
         DatasetKind.EVENT if dataset_id == EVENTS else DatasetKind.RECORD,
         profile_enabled=True,
         identity_enabled=True,
+        upsert=dataset_id == UPDATES,
     )
-    for dataset_id in (RECORDS, OTHER_RECORDS, EVENTS, *MANY_RECORDS)
+    for dataset_id in (RECORDS, OTHER_RECORDS, EVENTS, UPDATES, *MANY_RECORDS)
 }
 POLICY = MergePolicy("b7d3c6a2-5f0e-4c8b-9a41-2d6e8f7a9c10", "Default Timebased", default=True)
 CONFIGURATION = (
@@ -85,24 +92,36 @@ class Store:
     configurations: ConfigurationStore
     table: ProfileTable
     registry: Registry
+    tenant: Tenant = TENANT
     _rows: int = 0
     _writer: ProfileWriter = field(init=False)
 
     def __post_init__(self) -> None:
-        self._writer = ProfileWriter(self.configurations, self.table, Inline())
+        self._writer = self.writer(Inline())
+
+    def sandbox(self, name: str, configuration: Configuration) -> Store:
+        """Make another sandbox in the same tables."""
+        tenant = replace(self.tenant, sandbox=name)
+        self.configurations.create(tenant, configuration)
+        return replace(self, tenant=tenant)
+
+    def writer(self, executor: Executor) -> ProfileWriter:
+        """Make a writer for which time stands still."""
+        return ProfileWriter(self.configurations, self.table, executor, clock_ms=lambda: NOW_MS)
 
     def place(self, dataset_id: str, bodies: Iterable[dict[str, Any]], at_ms: int = START_MS) -> list[PlacedRow]:
         """Accept rows, each at a place after all before it of the same time."""
         rows = []
         for body in bodies:
             self._rows += 1
-            row = accept(body, _DATASETS[dataset_id].kind, len(orjson.dumps(body)))
+            dataset = _DATASETS[dataset_id]
+            row = accept(body, dataset.kind, len(orjson.dumps(body)), dataset.action)
             rows.append(PlacedRow(batch_place(at_ms, BATCH, 0, self._rows), row))
         return rows
 
     def write(self, dataset_id: str, bodies: Iterable[dict[str, Any]], at_ms: int = START_MS) -> None:
         """Write rows as one worker does."""
-        self._writer.apply(TENANT, dataset_id, self.place(dataset_id, bodies, at_ms))
+        self._writer.apply(self.tenant, dataset_id, self.place(dataset_id, bodies, at_ms))
 
     def keep(self, dataset_id: str, bodies: Iterable[dict[str, Any]]) -> None:
         """Store more events of identities and streams that are there, as the items that writing them would leave.
@@ -113,8 +132,8 @@ class Store:
         for item in self.place(dataset_id, bodies):
             row = item.row
             key = event_key(row.timestamp_ms, dataset_id, row.event_id)
-            event = Event(row.primary.xid(TENANT), key, dataset_id, item.place, row.body)
-            puts.append({"PutRequest": {"Item": event_item(TENANT, event)}})
+            event = Event(row.primary.xid(self.tenant), key, dataset_id, item.place, row.body)
+            puts.append({"PutRequest": {"Item": event_item(self.tenant, event)}})
         for start in range(0, len(puts), _BATCH_WRITE):
             some = puts[start : start + _BATCH_WRITE]
             self.wire.client.batch_write_item(RequestItems={ENVIRONMENT["PROFILE_TABLE"]: some})
@@ -133,7 +152,7 @@ class Store:
     def record_pointers(self) -> None:
         """Record the reading of every replica of the configuration's pointer."""
         for _ in range(_PICKS):
-            self.configurations.current(TENANT)
+            self.configurations.current(self.tenant)
 
 
 @contextmanager
@@ -145,7 +164,7 @@ def store() -> Iterator[Store]:
     os.environ.update(ENVIRONMENT)
     aws.dynamodb.cache_clear()
     try:
-        with mock_aws():
+        with mock_aws(), patch.object(Table, "__deepcopy__", _snapshot, create=True):
             client: Any = aws.dynamodb()
             _create_tables(client)
             configurations = ConfigurationStore(client, aws.registry_table())
@@ -156,6 +175,16 @@ def store() -> Iterator[Store]:
         aws.dynamodb.cache_clear()
         os.environ.clear()
         os.environ.update(before)
+
+
+def _snapshot(table: Any, _memo: object) -> Any:
+    """Copy a table but not its items, which are replaced and never changed.
+
+    moto keeps a copy for each write of a transaction, in case it fails: copying all items takes minutes.
+    """
+    kept = copy.copy(table)
+    kept.items = defaultdict(dict, {key: dict(items) for key, items in table.items.items()})
+    return kept
 
 
 def _create_tables(client: Any) -> None:

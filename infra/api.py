@@ -58,6 +58,10 @@ def _datasets(function: ServiceFunction, storage: StorageStack, _jobs: JobsStack
     storage.grant_registry(function, write=True)
 
 
+def _schemas(function: ServiceFunction, storage: StorageStack, _jobs: JobsStack) -> None:
+    storage.allow_registry(function, "dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:DeleteItem")
+
+
 def _batches(function: ServiceFunction, storage: StorageStack, jobs: JobsStack) -> None:
     storage.grant_registry(function, write=True)
     storage.grant_lake(function, read=["raw"], write=["raw"], delete=["raw"])
@@ -75,6 +79,14 @@ def _merge_policies(function: ServiceFunction, storage: StorageStack, _jobs: Job
     storage.grant_profile(function)
     # A dry run takes its sample of persons from the index.
     function.allow(["dynamodb:Query"], [f"{storage.tables.profile.table_arn}/index/index"])
+
+
+def _computed_attributes(function: ServiceFunction, storage: StorageStack, jobs: JobsStack) -> None:
+    storage.allow_registry(function, "dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:DeleteItem")
+    # A preview reads the events of some profiles.
+    storage.grant_profile(function)
+    function.allow(["states:StartExecution"], [jobs.backfill.state_machine_arn])
+    function.function.add_environment("BACKFILL_MACHINE", jobs.backfill.state_machine_arn)
 
 
 ENDPOINTS = (
@@ -95,6 +107,11 @@ ENDPOINTS = (
         _merge_policies,
     ),
     Endpoint(
+        "computed_attributes",
+        ("/data/core/ca/attributes", "/data/core/ca/attributes/{proxy+}"),
+        _computed_attributes,
+    ),
+    Endpoint(
         "datasets",
         (
             "/data/foundation/catalog/dataSets",
@@ -103,6 +120,7 @@ ENDPOINTS = (
         ),
         _datasets,
     ),
+    Endpoint("schemas", ("/data/foundation/schemaregistry/{proxy+}",), _schemas),
     Endpoint(
         "batches",
         (

@@ -31,7 +31,7 @@ def build(app: App) -> App:
         settings=settings,
         storage=storage,
         env=where,
-        description="Tessera: the ingest and delete machines",
+        description="Tessera: the ingest, delete and backfill machines",
     )
     api = ApiStack(
         app,

@@ -43,7 +43,11 @@ class DeleteFunctions(Construct):
             )
 
         self.sweep = task("sweep")
-        storage.allow_profile(self.sweep, "dynamodb:Query", "dynamodb:DeleteItem")
+        storage.allow_profile(
+            self.sweep,
+            *("dynamodb:Query", "dynamodb:BatchGetItem"),
+            *("dynamodb:PutItem", "dynamodb:DeleteItem", "dynamodb:ConditionCheckItem"),
+        )
         storage.allow_registry(self.sweep, "dynamodb:GetItem", "dynamodb:PutItem")
 
         self.fail = task("fail")
@@ -77,6 +81,6 @@ class DeleteMachine(Construct):
         definition = waiting.next(sweep).next(
             done.when(sfn.Condition.boolean_equals("$.done", True), sfn.Succeed(self, "Done")).otherwise(sweep)
         )
-        self.machine, _ = make_machine(
+        self.machine = make_machine(
             self, settings=settings, name="delete", definition=definition, functions=functions.all
         )

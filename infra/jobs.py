@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import cast
-
-from aws_cdk import CfnElement, CfnOutput, Duration, Stack, Token
-from aws_cdk import aws_iam as iam
+from aws_cdk import CfnOutput, Duration, Stack
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
-from infra.acknowledge import acknowledge
+from infra.backfill import BackfillFunctions, BackfillMachine
 from infra.deletion import DeleteFunctions, DeleteMachine
 from infra.function import ServiceFunction
 from infra.layers import make_layer
@@ -24,7 +21,7 @@ TIMEOUT = Duration.minutes(10)
 
 
 class IngestFunctions(Construct):
-    """The six tasks of the ingest machine, each with its own role."""
+    """The seven tasks of the ingest machine, each with its own role."""
 
     def __init__(
         self,
@@ -53,7 +50,7 @@ class IngestFunctions(Construct):
 
         self.plan = task("plan", parquet)
         storage.grant_registry(self.plan, write=True)
-        storage.grant_lake(self.plan, read=["raw", "jobs"], write=["jobs"])
+        storage.grant_lake(self.plan, read=["raw", "staged", "jobs"], write=["jobs"])
 
         self.validate = task("validate", parquet)
         storage.grant_registry(self.validate)
@@ -67,6 +64,13 @@ class IngestFunctions(Construct):
         storage.grant_registry(self.apply)
         storage.grant_profile(self.apply, write=True)
         storage.grant_lake(self.apply, read=["staged", "jobs"], write=["jobs", "rejected"])
+        self.apply.function.add_environment("CONFIGURATION_LEASE_S", str(settings.configuration_lease_s))
+
+        self.remove = task("remove")
+        storage.grant_registry(self.remove)
+        storage.grant_profile(self.remove, write=True)
+        self.remove.function.add_environment("CONFIGURATION_LEASE_S", str(settings.configuration_lease_s))
+        storage.grant_lake(self.remove, read=["staged", "jobs"], write=["jobs"])
 
         self.finish = task("finish")
         storage.grant_registry(self.finish, write=True)
@@ -76,11 +80,11 @@ class IngestFunctions(Construct):
         storage.grant_registry(self.fail, write=True)
         storage.grant_lake(self.fail, read=["jobs"], write=["jobs"])
 
-        self.all = (self.plan, self.validate, self.decide, self.apply, self.finish, self.fail)
+        self.all = (self.plan, self.validate, self.decide, self.apply, self.remove, self.finish, self.fail)
 
 
 class IngestMachine(Construct):
-    """Plan, validate every chunk, decide about the whole batch, apply every chunk, finish."""
+    """Plan, validate every chunk, decide about the whole batch, apply every chunk, remove what it replaces, finish."""
 
     def __init__(
         self,
@@ -94,32 +98,14 @@ class IngestMachine(Construct):
         super().__init__(scope, construct_id)
         self._settings = settings
         self._bucket = storage.lake.bucket
-        statements = [iam.PolicyStatement(actions=["s3:GetObject"], resources=storage.lake_objects(["jobs"]))]
-        if storage.key:
-            statements.append(iam.PolicyStatement(actions=["kms:Decrypt"], resources=[storage.key.key_arn]))
-        self.machine, role = make_machine(
+        self.machine = make_machine(
             self,
             settings=settings,
             name="ingest",
             definition=self._definition(functions),
             functions=functions.all,
-            statements=statements,
-        )
-        storage.acknowledge_lake(role, ["jobs"])
-        self._acknowledge_maps()
-
-    def _acknowledge_maps(self) -> None:
-        """Accept the policy CDK adds for the maps, which run their items as executions of the machine."""
-        stack = Stack.of(self)
-        logical_id = stack.resolve(stack.get_logical_id(cast(CfnElement, self.machine.node.default_child)))
-        region = "<AWS::Region>" if Token.is_unresolved(stack.region) else stack.region
-        account = "<AWS::AccountId>" if Token.is_unresolved(stack.account) else stack.account
-        name = f'{{"Fn::Select":[6,{{"Fn::Split":[":",{{"Ref":"{logical_id}"}}]}}]}}'
-        executions = f"Resource::arn:<AWS::Partition>:states:{region}:{account}:execution:{name}"
-        acknowledge(
-            self.machine,
-            "Step Functions makes up the names of a map's executions.",
-            *(f"IAM5[{executions}{label}:*]" for label in ("", "/Validate", "/Apply")),
+            manifests=storage,
+            maps=("Validate", "Apply", "Remove"),
         )
 
     def _definition(self, functions: IngestFunctions) -> sfn.IChainable:
@@ -129,18 +115,24 @@ class IngestMachine(Construct):
         plan = make_task(self, "Plan", functions.plan, self._settings)
         validate = self._map("Validate", functions.validate)
         decide = make_task(self, "Decide", functions.decide, self._settings)
-        apply = self._map("Apply", functions.apply)
+        apply = self._map("Apply", functions.apply, again=True)
+        remove = self._map("Remove", functions.remove, again=True, manifest="$.removals_key")
         finish = make_task(self, "Finish", functions.finish, self._settings)
-        for state in (plan, validate, decide, apply, finish):
+        for state in (plan, validate, decide, apply, remove, finish):
             state.add_catch(record_failure, errors=["States.ALL"], result_path="$.error")
 
         done = sfn.Succeed(self, "Done")
         finish.next(done)
         has_chunks = sfn.Condition.number_greater_than("$.chunks", 0)
         to_apply = sfn.Condition.string_equals("$.verdict", "apply")
+        apply.next(
+            sfn.Choice(self, "Anything to remove")
+            .when(sfn.Condition.number_greater_than("$.removals", 0), remove.next(finish))
+            .otherwise(finish)
+        )
         decide.next(
             sfn.Choice(self, "Verdict")
-            .when(sfn.Condition.and_(to_apply, has_chunks), apply.next(finish))
+            .when(sfn.Condition.and_(to_apply, has_chunks), apply)
             .when(to_apply, finish)
             .otherwise(done)
         )
@@ -148,15 +140,20 @@ class IngestMachine(Construct):
             sfn.Choice(self, "Anything to validate").when(has_chunks, validate.next(decide)).otherwise(decide)
         )
 
-    def _map(self, name: str, function: ServiceFunction) -> sfn.DistributedMap:
-        """Run `function` once per object of the manifest; results stay where the worker put them."""
+    def _map(
+        self, name: str, function: ServiceFunction, *, again: bool = False, manifest: str = "$.manifest_key"
+    ) -> sfn.DistributedMap:
+        """Run `function` per object of the manifest; results stay where the worker put them.
+
+        With `again` it is called, with what it answered, until it does not answer that there is `more` to do.
+        """
         shards = sfn.DistributedMap(
             self,
             name,
             label=name,
             map_execution_type=sfn.StateMachineType.STANDARD,  # a worker may take longer than an Express run
             max_concurrency=self._settings.map_concurrency,
-            item_reader=sfn.S3JsonItemReader(bucket=self._bucket, key=sfn.JsonPath.string_at("$.manifest_key")),
+            item_reader=sfn.S3JsonItemReader(bucket=self._bucket, key=sfn.JsonPath.string_at(manifest)),
             item_selector={
                 "batch": {
                     "org_id": sfn.JsonPath.string_at("$.org_id"),
@@ -167,7 +164,12 @@ class IngestMachine(Construct):
             },
             result_path=sfn.JsonPath.DISCARD,
         )
-        shards.item_processor(make_task(self, f"{name} chunk", function, self._settings))
+        worker = make_task(self, f"{name} chunk", function, self._settings)
+        if again:
+            more = sfn.Choice(self, f"{name} more?")
+            more.when(sfn.Condition.is_present("$.more"), worker).otherwise(sfn.Succeed(self, f"{name} done"))
+            worker.next(more)
+        shards.item_processor(worker)
         return shards
 
 
@@ -196,10 +198,23 @@ class JobsStack(Stack):
             memory=WORKER_MEMORY,
             timeout=TIMEOUT,
         )
-        self.functions = (*ingest.all, *delete.all)
+        backfill = BackfillFunctions(
+            self,
+            "Backfill",
+            settings=settings,
+            storage=storage,
+            dependencies=dependencies,
+            memory=WORKER_MEMORY,
+            timeout=TIMEOUT,
+        )
+        self.functions = (*ingest.all, *delete.all, *backfill.all)
         self.ingest = IngestMachine(self, "IngestMachine", settings=settings, storage=storage, functions=ingest).machine
         self.delete = DeleteMachine(
             self, "DeleteMachine", settings=settings, functions=delete, longest_writer=TIMEOUT
         ).machine
+        self.backfill = BackfillMachine(
+            self, "BackfillMachine", settings=settings, storage=storage, functions=backfill
+        ).machine
         CfnOutput(self, "IngestStateMachineArn", value=self.ingest.state_machine_arn)
         CfnOutput(self, "DeleteStateMachineArn", value=self.delete.state_machine_arn)
+        CfnOutput(self, "BackfillStateMachineArn", value=self.backfill.state_machine_arn)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
-from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import CfnElement, Duration, RemovalPolicy, Stack, Token
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_stepfunctions as sfn
@@ -14,6 +15,7 @@ from constructs import Construct
 from infra.acknowledge import acknowledge
 from infra.function import ServiceFunction
 from infra.settings import Settings
+from infra.storage import StorageStack
 
 # Neither log delivery nor X-Ray offers a resource to name.
 _LOGS_AND_TRACES = (
@@ -39,9 +41,13 @@ def make_machine(
     name: str,
     definition: sfn.IChainable,
     functions: Sequence[ServiceFunction],
-    statements: Sequence[iam.PolicyStatement] = (),
-) -> tuple[sfn.StateMachine, iam.Role]:
-    """Make a traced machine that logs its errors and may invoke `functions`, and do what `statements` say."""
+    manifests: StorageStack | None = None,
+    maps: Sequence[str] = (),
+) -> sfn.StateMachine:
+    """Make a traced machine that logs its errors and may invoke `functions`.
+
+    `maps` are the labels of its distributed maps, whose manifests are among the jobs' objects of `manifests`' lake.
+    """
     log_group = logs.LogGroup(
         scope,
         "Log",
@@ -61,7 +67,7 @@ def make_machine(
                         actions=["lambda:InvokeFunction"],
                         resources=[function.function.function_arn for function in functions],
                     ),
-                    *statements,
+                    *(_reading_manifests(manifests) if manifests else ()),
                     iam.PolicyStatement(actions=list(_LOGS_AND_TRACES), resources=["*"]),
                 ]
             )
@@ -87,7 +93,32 @@ def make_machine(
         "Functions keeps by itself for 90 days.",
         "SF1",
     )
-    return machine, role
+    if manifests:
+        manifests.acknowledge_lake(role, ["jobs"])
+        _acknowledge_maps(machine, maps)
+    return machine
+
+
+def _reading_manifests(storage: StorageStack) -> list[iam.PolicyStatement]:
+    statements = [iam.PolicyStatement(actions=["s3:GetObject"], resources=storage.lake_objects(["jobs"]))]
+    if storage.key:
+        statements.append(iam.PolicyStatement(actions=["kms:Decrypt"], resources=[storage.key.key_arn]))
+    return statements
+
+
+def _acknowledge_maps(machine: sfn.StateMachine, labels: Sequence[str]) -> None:
+    """Accept the policy CDK adds for maps, which run their items as executions of the machine."""
+    stack = Stack.of(machine)
+    logical_id = stack.resolve(stack.get_logical_id(cast(CfnElement, machine.node.default_child)))
+    region = "<AWS::Region>" if Token.is_unresolved(stack.region) else stack.region
+    account = "<AWS::AccountId>" if Token.is_unresolved(stack.account) else stack.account
+    name = f'{{"Fn::Select":[6,{{"Fn::Split":[":",{{"Ref":"{logical_id}"}}]}}]}}'
+    executions = f"Resource::arn:<AWS::Partition>:states:{region}:{account}:execution:{name}"
+    acknowledge(
+        machine,
+        "Step Functions makes up the names of a map's executions.",
+        *(f"IAM5[{executions}{label}:*]" for label in ("", *(f"/{label}" for label in labels))),
+    )
 
 
 def make_task(scope: Construct, name: str, function: ServiceFunction, settings: Settings) -> tasks.LambdaInvoke:

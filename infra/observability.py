@@ -15,6 +15,8 @@ from infra.jobs import JobsStack
 from infra.settings import Settings
 
 PERIOD = Duration.minutes(5)
+# CloudWatch refuses an alarm on more.
+_METRICS_PER_ALARM = 10
 
 
 class ObservabilityStack(Stack):
@@ -64,6 +66,11 @@ class ObservabilityStack(Stack):
             jobs.delete.metric_failed(period=PERIOD, statistic="Sum"),
         )
         alarm(
+            "BackfillFailed",
+            "A backfill execution failed: a computed attribute stays unreadable; its record says why",
+            jobs.backfill.metric_failed(period=PERIOD, statistic="Sum"),
+        )
+        alarm(
             "GraphsCollapsed",
             "An identity graph grew too large to be kept: look-ups of all its identities answer 422",
             cloudwatch.Metric(
@@ -77,14 +84,15 @@ class ObservabilityStack(Stack):
         # One per group and not per function: a sum over functions is priced by its metrics, so it saves nothing
         # in money, but one message per fault is enough.
         for name, functions in {"Api": api.functions, "Jobs": jobs.functions}.items():
-            errors = {
-                f"f{number}": function.function.metric_errors(period=PERIOD, statistic="Sum")
-                for number, function in enumerate(functions)
-            }
-            alarm(
-                f"{name}FunctionErrors",
-                f"A function of {name.lower()} raised or timed out",
-                cloudwatch.MathExpression(
-                    expression="SUM(METRICS())", using_metrics=dict(errors), period=PERIOD, label=f"{name} errors"
-                ),
-            )
+            for start in range(0, len(functions), _METRICS_PER_ALARM):
+                errors = {
+                    f"f{number}": function.function.metric_errors(period=PERIOD, statistic="Sum")
+                    for number, function in enumerate(functions[start : start + _METRICS_PER_ALARM])
+                }
+                alarm(
+                    f"{name}FunctionErrors{start // _METRICS_PER_ALARM + 1 if start else ''}",
+                    f"A function of {name.lower()} raised or timed out",
+                    cloudwatch.MathExpression(
+                        expression="SUM(METRICS())", using_metrics=dict(errors), period=PERIOD, label=f"{name} errors"
+                    ),
+                )

@@ -8,6 +8,8 @@ from constructs import Node
 
 LOCAL_ACCOUNT = "000000000000"
 LOCAL_REGION = "us-east-1"
+# Six attempts that all time out, and the pauses between them; see the functions' AWS clients.
+LONGEST_STORAGE_CALL_S = 180
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,16 @@ class Settings:
     def local(self) -> bool:
         """Whether this is the local cloud."""
         return self.local_endpoint is not None
+
+    @property
+    def configuration_lease_s(self) -> int:
+        """For how many seconds a writer goes by the configuration that it read."""
+        return 1 if self.local else 30
+
+    @property
+    def writers_know_after_s(self) -> int:
+        """After how many seconds no writer goes by what it read before a change: the lease and the longest call."""
+        return self.configuration_lease_s + (2 if self.local else LONGEST_STORAGE_CALL_S)
 
     @staticmethod
     def read(node: Node) -> Settings:

@@ -207,10 +207,10 @@ class StorageStack(Stack):
     ) -> None:
         """Let a function list and read, write or delete objects below the prefixes named."""
         if read:
-            to.allow(["s3:GetObject"], self.lake_objects(read))
+            to.allow(["s3:GetObject", "s3:GetObjectVersion"], self.lake_objects(read))
             # Without the right to list, a missing object is an access error and cannot be told from a real one.
             to.allow(
-                ["s3:ListBucket"],
+                ["s3:ListBucket", "s3:ListBucketVersions"],
                 [self.lake_arn],
                 {"StringLike": {"s3:prefix": [f"{prefix}/*" for prefix in read]}},
             )

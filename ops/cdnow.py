@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -32,6 +32,12 @@ def purchases(file: Path = FILE) -> Iterator[Purchase]:
         for number, line in enumerate(lines, start=1):
             customer, sample, day, quantity, dollars = line.split()
             yield Purchase(number, customer, sample, date.fromisoformat(day), int(quantity), Decimal(dollars))
+
+
+def moved(bought: list[Purchase], last: date) -> list[Purchase]:
+    """Move all purchases in time so that the last one is on a day: near to now, windows have something to see."""
+    distance = last - max(purchase.day for purchase in bought)
+    return [replace(purchase, day=purchase.day + distance) for purchase in bought]
 
 
 def customers(bought: list[Purchase]) -> Iterator[dict[str, Any]]:

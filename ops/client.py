@@ -118,6 +118,43 @@ class Client:
         *_, last = self.progress(batch_id, pause_s=0.2)
         return last
 
+    def create_attribute(self, name: str, expression: str, count: int, unit: str, **more: str) -> str:
+        """Publish a computed attribute; answers its id."""
+        answer = self.http.post(
+            "/data/core/ca/attributes",
+            json={
+                "name": name,
+                "displayName": name,
+                "description": "",
+                "expression": {"type": "PQL", "format": "pql/text", "value": expression},
+                "duration": {"count": count, "unit": unit},
+                "status": "NEW",
+                **more,
+            },
+        )
+        answer.raise_for_status()
+        return str(answer.json()["id"])
+
+    def find_attribute(self, name: str) -> dict[str, Any] | None:
+        """Find a computed attribute by its name."""
+        answer = self.http.get("/data/core/ca/attributes", params={"property": f"name={name}"})
+        answer.raise_for_status()
+        return next(iter(answer.json()["computedAttributes"]), None)
+
+    def attribute(self, attribute_id: str) -> dict[str, Any]:
+        """Read a computed attribute."""
+        answer = self.http.get(f"/data/core/ca/attributes/{attribute_id}")
+        answer.raise_for_status()
+        return dict(answer.json())
+
+    def await_attribute(self, attribute_id: str, timeout_s: float = 600) -> None:
+        """Wait until the events of before are in a computed attribute."""
+        deadline = time.monotonic() + timeout_s
+        while (status := self.attribute(attribute_id)["status"]) != "PROCESSED":
+            if status in ("FAILED", "DISABLED") or time.monotonic() > deadline:
+                raise TimeoutError(f"the computed attribute {attribute_id} is {status}")
+            time.sleep(0.5)
+
     def entity(self, namespace: str | None, value: str, **more: str) -> httpx.Response:
         """Look up a profile; without a namespace the value is an XID."""
         return self.http.get(

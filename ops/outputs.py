@@ -22,6 +22,7 @@ class Outputs:
     lake_bucket: str
     ingest_state_machine_arn: str
     delete_state_machine_arn: str
+    backfill_state_machine_arn: str
     # Where AWS's own calls go: the local cloud, or None for AWS.
     endpoint_url: str | None = None
 
@@ -44,6 +45,7 @@ class Outputs:
                 lake_bucket=values["LakeBucket"],
                 ingest_state_machine_arn=values["IngestStateMachineArn"],
                 delete_state_machine_arn=values["DeleteStateMachineArn"],
+                backfill_state_machine_arn=values["BackfillStateMachineArn"],
                 endpoint_url=endpoint_url,
             )
         except KeyError as missing:
@@ -59,6 +61,7 @@ class Outputs:
             "TOKEN_JWKS_URL": self.token_jwks_url,
             "INGEST_STATE_MACHINE_ARN": self.ingest_state_machine_arn,
             "DELETE_STATE_MACHINE_ARN": self.delete_state_machine_arn,
+            "BACKFILL_MACHINE": self.backfill_state_machine_arn,
         }
         return {**names, **local_credentials(self.endpoint_url)} if self.endpoint_url else names
 

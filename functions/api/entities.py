@@ -110,23 +110,15 @@ def _profiles(request: Request, wanted: WantedEntities, *, known: bool) -> Respo
     """Answer one entry for each identity; only what went wrong, if anything did (contract: profile-api §2.6)."""
     fields = _selection(wanted.fields)
     asked, failures = _named(request.tenant, wanted)
-    found: Mapping[Xid, Person | TesseraError] = {}
+    found: Mapping[Xid, Person | TesseraError] = dict.fromkeys(asked, EntityNotFoundError())
     if known:
         namespaces = {xid: one.namespace.code if one.namespace else None for xid, one in asked.items()}
         policy_id = wanted.policy_id or None
         found = _reader().persons(request.tenant, namespaces, policy_id=policy_id, now_ms=_now_ms())
     entries: dict[str, orjson.Fragment] = {}
     room = MAX_ANSWER_BYTES
-    for xid, identity in asked.items():
-        person = found.get(xid, EntityNotFoundError())
-        if isinstance(person, EntityNotFoundError):
-            document = profile_documents.placeholder(xid)
-        elif isinstance(person, TesseraError):
-            failures.append((xid, person))
-            continue
-        else:
-            document = profile_documents.profile(person, fields)
-        entry = orjson.dumps({**document, "requestedIdentity": _requested(identity)})
+    for xid, document in profile_documents.profiles(found, fields):
+        entry = orjson.dumps({**document, "requestedIdentity": _requested(asked[xid])})
         room -= len(entry)
         if room < 0:
             failures.append(
@@ -134,11 +126,16 @@ def _profiles(request: Request, wanted: WantedEntities, *, known: bool) -> Respo
             )
         else:
             entries[xid] = orjson.Fragment(entry)
+    failures += [
+        (xid, error)
+        for xid, error in found.items()
+        if isinstance(error, TesseraError) and not isinstance(error, EntityNotFoundError)
+    ]
     if failures:
         return Response(
             [{"xid": xid, "error": entity_problem(error, request.request_id)} for xid, error in failures], 207
         )
-    return Response(entries)
+    return Response({xid: entries[xid] for xid in asked})
 
 
 def _events(request: Request) -> Response:

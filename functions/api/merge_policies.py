@@ -13,8 +13,7 @@ import orjson
 
 from api.merge_policy_listing import Listing
 from api.models import merge_policies as models
-from tessera.domain.errors import InvalidRequestError, UndecodableXidError
-from tessera.domain.identity import Identity, Xid, is_namespace_code, is_xid
+from tessera.domain.errors import InvalidRequestError
 from tessera.domain.merge_policy import AttributeMerge, MergePolicy
 from tessera.gateway import (
     JSON,
@@ -132,25 +131,16 @@ def dry_run(request: Request) -> Response:
     policy = body.policy.wanted()
     now_ms = time.time_ns() // 1_000_000
     if body.identities is not None and body.sample is None:
-        asked = dict(_asked(request, identity) for identity in body.identities)
+        asked = {
+            identity.xid(request.tenant): identity.namespace.code if identity.namespace else None
+            for identity in body.identities
+        }
         compared = _dry_run().of_identities(request.tenant, policy, asked, now_ms)
     elif body.sample is not None and body.identities is None:
         compared = _dry_run().of_sample(request.tenant, policy, body.sample, now_ms)
     else:
         raise InvalidRequestError("Give either identities or sample: on whom the policy is to be tried")
     return Response(_report(compared))
-
-
-def _asked(request: Request, identity: models.AskedIdentity) -> tuple[Xid, str | None]:
-    """Work out which identity is meant (contract: profile-api §2.2, §2.6), and its namespace if one is named."""
-    if identity.namespace is None:
-        if not is_xid(identity.entity_id):
-            raise UndecodableXidError(identity.entity_id, "pdg")
-        return Xid(identity.entity_id), None
-    code = identity.namespace.code
-    if not is_namespace_code(code):
-        raise InvalidRequestError("entityIdNS.code is not the code of a namespace")
-    return Identity.of(code, identity.entity_id).xid(request.tenant), code
 
 
 def _report(compared: Iterator[Comparison]) -> orjson.Fragment:

@@ -12,8 +12,9 @@ from aws_lambda_powertools import Logger
 
 from jobs.failure import reason_of
 from tessera.domain.tenant import Tenant
-from tessera.services.deletion import Sweep
+from tessera.services.sweep import Sweep
 from tessera.storage import aws
+from tessera.storage.configuration import ConfigurationStore
 from tessera.storage.jobs import DeletionStore
 from tessera.storage.profile_table import ProfileTable
 from tessera.storage.registry import Registry
@@ -26,6 +27,7 @@ def _sweep() -> Sweep:
     return Sweep(
         ProfileTable(aws.dynamodb(), aws.profile_table()),
         DeletionStore(Registry(aws.dynamodb(), aws.registry_table())),
+        ConfigurationStore(aws.dynamodb(), aws.registry_table()),
         ThreadPoolExecutor(aws.CONNECTIONS),
     )
 

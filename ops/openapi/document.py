@@ -13,21 +13,39 @@ from typing import Any
 
 import api
 from api import entities
-from ops.openapi import batches, datasets, identities, merge_policies, problems, profiles
+from ops.openapi import (
+    batches,
+    computed_attributes,
+    datasets,
+    identities,
+    merge_policies,
+    problems,
+    profiles,
+    schema_registry,
+)
 from ops.openapi.describing import MARK, Answer, Area, Operation, Parameter
 from ops.openapi.schemas import Schemas, plain
 from tessera.gateway import JSON, Endpoint, Route
 from tessera.gateway._admission import DEFAULT_SCOPE
 
-AREAS = (profiles.AREA, merge_policies.AREA, identities.AREA, datasets.AREA, batches.AREA)
+AREAS = (
+    profiles.AREA,
+    merge_policies.AREA,
+    computed_attributes.AREA,
+    identities.AREA,
+    schema_registry.AREA,
+    datasets.AREA,
+    batches.AREA,
+)
 
 _PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 _PARAMETER = re.compile(r"\{(\w+)\+?\}")
 _WITH_BODY = {"POST", "PUT", "PATCH"}
 _TEXT = (
-    "Profiles, merge policies, identities, datasets and batches in the paths, bodies and errors of Adobe Experience "
-    f"Platform. What is marked `{MARK}` is not Adobe's. `x-permission` is what a client must be registered for. Names "
-    "of query parameters are read in any case, a trailing slash is passed over, and every error has a JSON body."
+    "Profiles, merge policies, computed attributes, identities, schemas, datasets and batches in the paths, bodies and "
+    f"errors of Adobe Experience Platform. What is marked `{MARK}` is not Adobe's. `x-permission` is what a client "
+    "must be registered for. Names of query parameters are read in any case, a trailing slash is passed over and every "
+    "error has a JSON body."
 )
 _ORGANISATION = {
     "name": "x-gw-ims-org-id",

@@ -14,6 +14,14 @@ class Fault(TypedDict):
     message: str
 
 
+# The names that the registry of schemas gives them.
+RegistryReport = TypedDict(
+    "RegistryReport",
+    {"registryRequestId": str, "timestamp": str, "detailed-message": str, "sub-errors": list[str]},
+)
+RegistryReport.__doc__ = "What is wrong with a schema, for readers of the registry's own errors."
+
+
 class Problem(TypedDict):
     """An error. `errors` holds what is wrong under the status; `detail` says more than `title` where there is more."""
 
@@ -23,6 +31,7 @@ class Problem(TypedDict):
     title: str
     status: int
     detail: NotRequired[str]
+    report: NotRequired[RegistryReport]
 
 
 class EntityProblem(Problem):
@@ -79,10 +88,12 @@ ANSWERS: dict[int, tuple[str, str, tuple[Any, ...]]] = {
     401: ("Unauthorized", "The token is not good, or is for something else", (Refusal, ScopeMissing)),
     403: ("Forbidden", "The client may not do this, or not for this organisation", (Refusal, NotProvisioned)),
     404: ("NotFound", "There is no such thing in this sandbox, or no such sandbox", ()),
+    405: ("MethodNotAllowed", "What is at this path cannot be changed", ()),
     409: ("Conflict", "Somebody else changes the same thing at the same time, or it is there already", ()),
     412: ("PreconditionFailed", "It is not at the version that `If-Match` names", ()),
     413: ("BodyTooLarge", "The body is larger than one call carries", ()),
     415: ("UnsupportedMediaType", "The body is of a type that is not read here", (UnusableContentType,)),
+    416: ("RangeNotSatisfiable", "Nothing of the file is in the `Range`", ()),
     422: ("Unprocessable", "The request is well formed and cannot be done, or its answer would be too large", ()),
     429: ("TooManyRequests", "Too much at once: try again after `Retry-After` seconds", ()),
     500: ("InternalError", "Something went wrong on our side", ()),

@@ -17,9 +17,12 @@ ROUTES = {
     "/data/core/idnamespace/identities/{proxy+}",
     "/data/core/ups/config/mergePolicies",
     "/data/core/ups/config/mergePolicies/{proxy+}",
+    "/data/core/ca/attributes",
+    "/data/core/ca/attributes/{proxy+}",
     "/data/foundation/catalog/dataSets",
     "/data/foundation/catalog/dataSets/{proxy+}",
     "/data/foundation/catalog/v2/dataSets/{proxy+}",
+    "/data/foundation/schemaregistry/{proxy+}",
     "/data/foundation/import/batches",
     "/data/foundation/import/batches/{proxy+}",
     "/data/foundation/catalog/batches",
@@ -100,7 +103,7 @@ def test_a_firewall_is_a_switch(aws: Deployment, everything_on: Deployment) -> N
 def test_alarms_are_a_switch(aws: Deployment, everything_on: Deployment) -> None:
     assert not aws.resources("AWS::CloudWatch::Alarm")
     alarms = everything_on.resources("AWS::CloudWatch::Alarm")
-    assert len(alarms) == 6
+    assert len(alarms) == 8
     assert all(alarm["Properties"]["AlarmActions"] for alarm in alarms.values())
     # Beyond ten metrics in one expression CloudWatch refuses the alarm.
     assert all(len(alarm["Properties"].get("Metrics", ())) <= 11 for alarm in alarms.values())

@@ -13,8 +13,11 @@ from tests.infra.deployment import ROOT, Deployment
 
 NAMES = {
     *("tessera-api-entities", "tessera-api-datasets", "tessera-api-batches", "tessera-api-data-access"),
-    *("tessera-api-merge-policies", "tessera-api-identities", "tessera-delete-sweep", "tessera-delete-fail"),
-    *(f"tessera-ingest-{task}" for task in ("plan", "validate", "decide", "apply", "finish", "fail")),
+    *("tessera-api-merge-policies", "tessera-api-identities", "tessera-api-computed-attributes"),
+    "tessera-api-schemas",
+    *("tessera-delete-sweep", "tessera-delete-fail"),
+    *(f"tessera-backfill-{task}" for task in ("begin", "plan", "fill", "finish", "fail")),
+    *(f"tessera-ingest-{task}" for task in ("plan", "validate", "decide", "apply", "remove", "finish", "fail")),
 }
 # The only calls that may name every resource, for AWS offers none to name.
 NAMELESS = {
@@ -30,6 +33,10 @@ WRITE = READ | {
     "dynamodb:ConditionCheckItem",
 }
 PUT, HEADS = {"dynamodb:PutItem"}, {"dynamodb:PutItem", "dynamodb:ConditionCheckItem"}
+NOTE = {"dynamodb:GetItem"} | PUT
+# On the index and on the table.
+QUERY = {"dynamodb:Query"}
+REBUILD = QUERY | HEADS | {"dynamodb:BatchGetItem", "dynamodb:DeleteItem"}
 
 
 def functions(deployment: Deployment) -> dict[str, dict[str, Any]]:
@@ -127,17 +134,25 @@ def test_nothing_is_allowed_on_everything(which: str, request: pytest.FixtureReq
         ("tessera-api-entities", READ | HEADS, READ | PUT),
         ("tessera-api-identities", READ | HEADS, WRITE),
         ("tessera-api-merge-policies", READ, WRITE),
+        ("tessera-api-computed-attributes", READ, {"dynamodb:GetItem", "dynamodb:Query", "dynamodb:DeleteItem"} | PUT),
         ("tessera-api-datasets", set(), WRITE),
+        ("tessera-api-schemas", set(), {"dynamodb:GetItem", "dynamodb:Query", "dynamodb:DeleteItem"} | PUT),
         ("tessera-api-batches", set(), WRITE),
         ("tessera-api-data-access", set(), READ),
         ("tessera-ingest-plan", set(), WRITE),
         ("tessera-ingest-validate", set(), READ),
         ("tessera-ingest-decide", set(), WRITE),
         ("tessera-ingest-apply", WRITE, READ),
+        ("tessera-ingest-remove", WRITE, READ),
         ("tessera-ingest-finish", set(), WRITE),
         ("tessera-ingest-fail", set(), WRITE),
-        ("tessera-delete-sweep", {"dynamodb:Query", "dynamodb:DeleteItem"}, {"dynamodb:GetItem"} | PUT),
+        ("tessera-delete-sweep", REBUILD, NOTE),
         ("tessera-delete-fail", set(), {"dynamodb:GetItem"} | PUT),
+        ("tessera-backfill-begin", set(), NOTE),
+        ("tessera-backfill-plan", QUERY, NOTE),
+        ("tessera-backfill-fill", REBUILD, NOTE | QUERY),
+        ("tessera-backfill-finish", set(), NOTE),
+        ("tessera-backfill-fail", set(), NOTE),
     ],
 )
 def test_tables(aws: Deployment, function: str, profile: set[str], registry: set[str]) -> None:
@@ -152,7 +167,8 @@ def test_who_may_use_the_index_may_only_query_it(aws: Deployment) -> None:
         for one in granted(aws, name)
         if "/index/" in json.dumps(one["Resource"])
     }
-    assert users == {"tessera-api-merge-policies": ["dynamodb:Query"]}
+    expected = {"tessera-api-merge-policies", "tessera-backfill-plan", "tessera-backfill-fill"}
+    assert users == {name: ["dynamodb:Query"] for name in expected}
 
 
 @pytest.mark.parametrize(
@@ -161,17 +177,24 @@ def test_who_may_use_the_index_may_only_query_it(aws: Deployment) -> None:
         ("tessera-api-entities", "", "", ""),
         ("tessera-api-identities", "", "", ""),
         ("tessera-api-merge-policies", "", "", ""),
+        ("tessera-api-computed-attributes", "", "", ""),
         ("tessera-api-datasets", "", "", ""),
         ("tessera-api-batches", "raw", "raw", "raw"),
         ("tessera-api-data-access", "raw staged rejected jobs", "", ""),
-        ("tessera-ingest-plan", "raw jobs", "jobs", ""),
+        ("tessera-ingest-plan", "raw staged jobs", "jobs", ""),
         ("tessera-ingest-validate", "raw jobs", "staged rejected jobs", ""),
         ("tessera-ingest-decide", "jobs", "jobs", ""),
         ("tessera-ingest-apply", "staged jobs", "jobs rejected", ""),
+        ("tessera-ingest-remove", "staged jobs", "jobs", ""),
         ("tessera-ingest-finish", "jobs", "jobs", ""),
         ("tessera-ingest-fail", "jobs", "jobs", ""),
         ("tessera-delete-sweep", "", "", ""),
         ("tessera-delete-fail", "", "", ""),
+        ("tessera-backfill-begin", "", "", ""),
+        ("tessera-backfill-plan", "", "jobs", ""),
+        ("tessera-backfill-fill", "jobs", "jobs", ""),
+        ("tessera-backfill-finish", "jobs", "", ""),
+        ("tessera-backfill-fail", "", "", ""),
     ],
 )
 def test_lake(aws: Deployment, function: str, read: str, write: str, delete: str) -> None:
@@ -197,11 +220,16 @@ def test_who_may_start_which_machine(aws: Deployment) -> None:
         for one in granted(aws, name)
         if "states:StartExecution" in as_list(one["Action"])
     }
-    assert set(starters) == {"tessera-api-batches", "tessera-api-entities"}
-    for function, machine in {"batches": "Ingest", "entities": "Delete"}.items():
+    wanted = {
+        "batches": ("Ingest", "INGEST_STATE_MACHINE_ARN"),
+        "entities": ("Delete", "DELETE_STATE_MACHINE_ARN"),
+        "computed-attributes": ("Backfill", "BACKFILL_MACHINE"),
+    }
+    assert set(starters) == {f"tessera-api-{function}" for function in wanted}
+    for function, (machine, variable) in wanted.items():
         assert f"{machine}Machine" in starters[f"tessera-api-{function}"]
         variables = functions(aws)[f"tessera-api-{function}"]["Environment"]["Variables"]
-        assert [key for key in variables if key.endswith("_MACHINE_ARN")] == [f"{machine.upper()}_STATE_MACHINE_ARN"]
+        assert [key for key in variables if "_MACHINE" in key] == [variable]
 
 
 def test_environment(aws: Deployment) -> None:

@@ -26,7 +26,11 @@ def test_flow(states: dict[str, Any]) -> None:
     verdict = states[states["Decide"]["Next"]]
     assert [one["Next"] for one in verdict["Choices"]] == ["Apply", "Finish"]
     assert states[verdict["Default"]]["Type"] == "Succeed"
-    assert states["Apply"]["Next"] == "Finish"
+    removal = states[states["Apply"]["Next"]]
+    assert [(one["Variable"], one["NumericGreaterThan"], one["Next"]) for one in removal["Choices"]] == [
+        ("$.removals", 0, "Remove")
+    ]
+    assert removal["Default"] == states["Remove"]["Next"] == "Finish"
     assert states[states["Finish"]["Next"]]["Type"] == "Succeed"
 
 
@@ -37,12 +41,22 @@ def test_nothing_is_applied_without_the_verdict(states: dict[str, Any]) -> None:
     assert to_apply == [states["Decide"]["Next"]]
 
 
-@pytest.mark.parametrize("name", ["Validate", "Apply"])
+@pytest.mark.parametrize("name", ["Apply", "Remove"])
+def test_a_worker_that_has_more_to_do_is_called_again(states: dict[str, Any], name: str) -> None:
+    processor = states[name]["ItemProcessor"]
+    worker = processor["States"][processor["StartAt"]]
+    choice = processor["States"][worker["Next"]]
+    assert choice["Choices"] == [{"Variable": "$.more", "IsPresent": True, "Next": processor["StartAt"]}]
+    assert processor["States"][choice["Default"]]["Type"] == "Succeed"
+
+
+@pytest.mark.parametrize("name", ["Validate", "Apply", "Remove"])
 def test_maps(states: dict[str, Any], name: str) -> None:
     state = states[name]
     assert state["ItemProcessor"]["ProcessorConfig"] == {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}
     assert state["ItemReader"]["ReaderConfig"] == {"InputType": "JSON"}
-    assert state["ItemReader"]["Parameters"]["Key.$"] == "$.manifest_key"
+    manifest = "$.removals_key" if name == "Remove" else "$.manifest_key"
+    assert state["ItemReader"]["Parameters"]["Key.$"] == manifest
     assert state["ItemSelector"] == {
         "batch": {"org_id.$": "$.org_id", "sandbox.$": "$.sandbox", "batch_id.$": "$.batch_id"},
         "chunk.$": "$$.Map.Item.Value",
@@ -55,13 +69,13 @@ def test_maps(states: dict[str, Any], name: str) -> None:
 
 
 def test_every_step_retries_and_records_its_failure(states: dict[str, Any]) -> None:
-    for name in ("Plan", "Validate", "Decide", "Apply", "Finish"):
+    for name in ("Plan", "Validate", "Decide", "Apply", "Remove", "Finish"):
         (catch,) = states[name]["Catch"]
         assert catch == {"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": "Fail"}
     tasks = [state for state in states.values() if state["Type"] == "Task"]
-    for name in ("Validate", "Apply"):
-        tasks += states[name]["ItemProcessor"]["States"].values()
-    assert len(tasks) == 6
+    for name in ("Validate", "Apply", "Remove"):
+        tasks += [one for one in states[name]["ItemProcessor"]["States"].values() if one["Type"] == "Task"]
+    assert len(tasks) == 7
     for task in tasks:
         (retry,) = task["Retry"]
         assert (retry["ErrorEquals"], retry["MaxAttempts"], retry["JitterStrategy"]) == (["States.ALL"], 5, "FULL")
@@ -83,7 +97,7 @@ def test_the_machine_reads_manifests_only_and_invokes_its_own_functions_only(aws
     (objects,) = [one for one in statements if one["Action"] == "s3:GetObject"]
     assert objects["Resource"]["Fn::Join"][1][-1] == "/jobs/*"
     (invoke,) = [one for one in statements if one["Action"] == "lambda:InvokeFunction"]
-    assert len(invoke["Resource"]) == 6
+    assert len(invoke["Resource"]) == 7
 
 
 def test_two_workers_do_on_the_local_cloud(local: Deployment) -> None:

@@ -129,9 +129,11 @@ def cloud(environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
             BillingMode="PAY_PER_REQUEST",
         )
-        boto3.client("s3").create_bucket(
+        lake = boto3.client("s3")
+        lake.create_bucket(
             Bucket=ENVIRONMENT["LAKE_BUCKET"], CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
         )
+        lake.put_bucket_versioning(Bucket=ENVIRONMENT["LAKE_BUCKET"], VersioningConfiguration={"Status": "Enabled"})
         yield
 
 

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from api import batches, data_access, datasets, entities, identities, merge_policies
+from api import batches, computed_attributes, data_access, datasets, entities, identities, merge_policies, schemas
+from tessera.domain.computed.definition import Progress, Status
+from tessera.domain.tenant import Tenant
 from tessera.gateway import JSON_PATCH, Query
-from tests.integration.conftest import CLIENT_ID, Caller, client_document
+from tests.integration.conftest import CLIENT_ID, ORG, Caller, client_document
 from tests.integration.documented import Documented
 from tests.integration.ingest_machine import created_machine
 from tests.integration.test_batches import RECORDS, Client, client, json_lines, person
@@ -19,11 +21,14 @@ from tests.integration.test_entities import ECID, EVENTS, LOYALTY, PATH, PROFILE
 __all__ = ["client", "dalia", "store"]
 
 POLICIES = "/data/core/ups/config/mergePolicies"
+ATTRIBUTES = "/data/core/ca/attributes"
 IDENTITY = "/data/core/identity"
 NAMESPACES = "/data/core/idnamespace/identities"
+REGISTRY = "/data/foundation/schemaregistry"
 DATASETS = "/data/foundation/catalog/dataSets"
 IMPORT = "/data/foundation/import/batches"
 CATALOG = "/data/foundation/catalog"
+DEV = Tenant(ORG, "dev")
 CRM = {"entityId": "4217", "entityIdNS": "crmid"}
 EMAIL = {"entityId": "dalia@ex.org", "entityIdNS": {"code": "Email"}}
 NOBODY = {"entityId": "nobody@ex.org", "entityIdNS": {"code": "Email"}}
@@ -185,6 +190,40 @@ def test_merge_policies(documented: Documented, dalia: Store) -> None:
     assert do("POST", body={"name": "incomplete"}).status == 400
 
 
+def test_computed_attributes(documented: Documented, monkeypatch: pytest.MonkeyPatch) -> None:
+    def do(method: str, path: str = "", **more: Any) -> Any:
+        return documented(computed_attributes.handler, method, ATTRIBUTES + path, **more)
+
+    monkeypatch.setenv("BACKFILL_MACHINE", created_machine(monkeypatch))
+    wanted = {
+        "name": "spend6m",
+        "displayName": "Spend",
+        "description": "",
+        "expression": {"type": "PQL", "format": "pql/text", "value": "xEvent.sum(n)"},
+        "duration": {"count": 6, "unit": "MONTHS"},
+        "keepCurrent": True,
+        "status": "DRAFT",
+    }
+    created = do("POST", body=wanted)
+    assert created.status == 200
+    one = "/" + created.json()["id"]
+    assert do("GET", one).status == do("PATCH", one, body={"description": "x", "status": "NEW"}).status == 200
+    service = computed_attributes.catalogue()
+    service.advance(DEV, one[1:], Status.FAILED, progress=Progress(1, 2), failure="why")
+    assert do("GET", one).json()["failure"] == "why"
+    draft = do("POST", body={**wanted, "name": "draft"}).json()["id"]
+    filters = {"property": ["name=contains(s,d)", "updateEpoch>=1"], "sortBy": "-name", "limit": "1", "offset": "0"}
+    page = do("GET", query=filters).json()
+    assert {"self", "next", "prev", "last"} == page["_links"].keys()
+    assert do("GET", query={"status": "failed"}).json()["_page"]["totalCount"] == 1
+    asked = {"identities": [EMAIL, {"entityId": xid("ecid", ECID)}]}
+    assert do("POST", f"/{draft}/preview", body=asked).status == 200
+    assert do("DELETE", f"/{draft}").status == 202
+    assert do("GET", f"/{draft}").status == do("POST", f"/{draft}/preview", body=asked).status == 404
+    assert do("DELETE", one).status == do("PATCH", body={"status": "NEW"}).status == 400
+    assert do("POST", body=wanted).status == do("GET", query={"limit": "41"}).status == 400
+
+
 def test_identities(documented: Documented, dalia: Store) -> None:
     def do(method: str, path: str, **more: Any) -> Any:
         return documented(identities.handler, method, path, **more)
@@ -268,6 +307,51 @@ def test_datasets(documented: Documented) -> None:
     assert do("POST", body={"name": ""}).status == 400
     assert do("DELETE", one).status == 200
     assert do("GET", one).status == 404
+
+
+def test_schemas(documented: Documented) -> None:
+    def do(method: str, path: str, **more: Any) -> Any:
+        return documented(schemas.handler, method, REGISTRY + path, **more)
+
+    full, brief = ({"Accept": f"application/vnd.adobe.xed-{kind}+json; version=1"} for kind in ("full-desc", "id"))
+    group = {"title": "G", "type": "object", "properties": {"_acme": {"properties": {"key": {"type": "string"}}}}}
+    made = do("POST", "/tenant/fieldgroups", body=group)
+    assert made.status == 201
+    parts = [{"$ref": "https://ns.adobe.com/xdm/context/profile"}, {"$ref": made.json()["$id"]}]
+    created = do("POST", "/tenant/schemas", body={"title": "S", "allOf": parts})
+    assert created.status == 201
+    one = f"/tenant/schemas/{created.json()['meta:altId']}"
+    descriptor = {
+        "@type": "xdm:descriptorIdentity",
+        "xdm:sourceSchema": created.json()["$id"],
+        "xdm:sourceProperty": "/_acme/key",
+        "xdm:namespace": "crmid",
+        "xdm:isPrimary": True,
+    }
+    described_ = do("POST", "/tenant/descriptors", body=descriptor)
+    assert described_.status == 201
+    its = f"/tenant/descriptors/{described_.json()['@id']}"
+    assert do("GET", its).status == 200
+    assert do("PUT", its, body=descriptor).status == 201
+    v2 = {"Accept": "application/vnd.adobe.xdm-v2+json"}
+    assert do("GET", "/tenant/descriptors", headers=v2, query={"property": "@type"}).json()["_page"]["count"] == 1
+    assert do("GET", "/tenant/descriptors").status == 200
+    tag = [{"op": "add", "path": "/meta:immutableTags", "value": ["union"]}]
+    assert do("PATCH", one, body=tag).status == 200
+    assert do("PUT", one, body={"title": "S2", "allOf": parts}).status == 400
+    assert do("PUT", one, body={"title": "S2", "allOf": parts, "meta:immutableTags": ["union"]}).status == 200
+    assert do("GET", one, headers=full).status == 200
+    query = {"orderby": "-title", "limit": "1", "property": "title==S2", "start": ""}
+    assert do("GET", "/tenant/schemas", headers=brief, query=query).json()["_page"]["count"] == 1
+    assert do("GET", "/tenant/unions").status == 200
+    assert do("GET", "/tenant/unions/_xdm.context.profile__union", headers=full).status == 200
+    assert do("GET", "/stats").json()["counts"]["schemas"] == 1
+    assert do("DELETE", its).status == 400
+    assert do("DELETE", one).status == 400
+    assert do("POST", "/global/classes", body={"title": "C"}).status == 405
+    other = do("POST", "/tenant/schemas", body={"title": "T", "allOf": parts}).json()
+    assert do("DELETE", f"/tenant/schemas/{other['meta:altId']}").status == 204
+    assert do("GET", f"/tenant/schemas/{other['meta:altId']}").status == 404
 
 
 def test_batches(documented: Documented, client: Client) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,8 +25,9 @@ TENANT = Tenant(ORG, "dev")
 
 
 def settings(dataset_id: str) -> DatasetSettings | None:
-    """What reads and writes of the profile store are told of a dataset."""
-    return ConfigurationStore(aws.dynamodb(), aws.registry_table()).current(TENANT).datasets.get(dataset_id)
+    """What reads and writes of the profile store are told of a dataset, but for when profiles were switched off."""
+    found = ConfigurationStore(aws.dynamodb(), aws.registry_table()).current(TENANT).datasets.get(dataset_id)
+    return None if found is None else replace(found, off=())
 
 
 def create(call: Caller, name: str = "Customers", schema: str = PROFILE, **fields: Any) -> str:

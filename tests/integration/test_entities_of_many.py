@@ -63,6 +63,20 @@ def test_several_identities_at_once(call: Caller, dalia: Store) -> None:
     assert {key: value for key, value in body[known].items() if key != "requestedIdentity"} == single
 
 
+@pytest.mark.parametrize("fields", [None, ["person", "identities"]])
+def test_each_identity_of_a_person_is_answered_as_if_asked_for_alone(
+    call: Caller, dalia: Store, fields: list[str] | None
+) -> None:
+    asked = [named("Email", "dalia@ex.org"), named("ECID", "9" * 38), named("CRMID", "4217"), named("ECID", ECID)]
+    together = profiles(call, *asked, **({} if fields is None else {"fields": fields})).json()
+    assert list(together) == [xid(one["entityIdNS"]["code"].lower(), one["entityId"]) for one in asked]
+    query = {} if fields is None else {"fields": ",".join(fields)}
+    for one in (asked[0], asked[2], asked[3]):
+        code = one["entityIdNS"]["code"]
+        alone = only(profile(call, entityId=one["entityId"], entityIdNS=code, **query))
+        assert together[xid(code.lower(), one["entityId"])] == {**alone, "requestedIdentity": one}
+
+
 def test_filters_of_events_do_nothing_to_profiles(call: Caller, dalia: Store) -> None:
     answer = profiles(
         call,

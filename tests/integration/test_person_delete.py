@@ -22,10 +22,11 @@ from tessera.domain.merge_policy import GraphType, MergePolicy
 from tessera.domain.place import Place, accepted_ms, batch_place, cutoff_place
 from tessera.domain.rows import PlacedRow, accept
 from tessera.domain.tenant import Tenant
-from tessera.services import deletion
-from tessera.services.deletion import GRACE_MS, Deletions, Sweep
+from tessera.services import deletion, sweep
+from tessera.services.deletion import GRACE_MS, Deletions
 from tessera.services.profile_reader import Person, ProfileReader
 from tessera.services.profile_writer import ProfileWriter
+from tessera.services.sweep import Sweep
 from tessera.services.timeline import Timeline, Window
 from tessera.storage import aws
 from tessera.storage.configuration import ConfigurationStore
@@ -153,6 +154,7 @@ class World:
         return Sweep(
             table or ProfileTable(client, aws.profile_table()),
             DeletionStore(Registry(client, aws.registry_table())),
+            ConfigurationStore(client, aws.registry_table()),
             Inline(),
             clock_ms=lambda: self.now_ms,
         )
@@ -417,7 +419,7 @@ def outcome(world: World) -> Any:
 
 def test_dying_anywhere_and_starting_over_gives_the_same(cloud: None, monkeypatch: pytest.MonkeyPatch) -> None:
     # Pages of two, so that a sweep can die between them.
-    monkeypatch.setattr(deletion, "_PAGE", 2)
+    monkeypatch.setattr(sweep, "_PAGE", 2)
 
     def play(calls_to_live: int | None) -> tuple[World, bool]:
         crm, loyalty, first, _, linking, *_ = dalia()
@@ -466,8 +468,8 @@ def test_conflicts_and_short_pages_change_nothing(cloud: None) -> None:
 
 
 def test_a_sweep_stops_after_its_share_and_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deletion, "_PAGE", 2)
-    monkeypatch.setattr(deletion, "MAX_ITEMS", 3)
+    monkeypatch.setattr(sweep, "_PAGE", 2)
+    monkeypatch.setattr(sweep, "MAX_ITEMS", 3)
     world.ask()
     job = world.job()
     assert world.sweeper().sweep(world.tenant, job.id) is False
@@ -482,7 +484,14 @@ def test_a_sweep_stops_when_its_time_is_over(world: World) -> None:
     ticks = iter(range(0, 100_000, 300))
     world.ask()
     table = ProfileTable(aws.dynamodb(), aws.profile_table())
-    sweep = Sweep(table, world.jobs, Inline(), clock=lambda: float(next(ticks)), clock_ms=lambda: world.now_ms)
+    sweep = Sweep(
+        table,
+        world.jobs,
+        world.configurations,
+        Inline(),
+        clock=lambda: float(next(ticks)),
+        clock_ms=lambda: world.now_ms,
+    )
     results = [sweep.sweep(world.tenant, world.job().id) for _ in range(3)]
     assert results == [False, False, True]
     assert set(world.stored()) == ONLY_HEADS

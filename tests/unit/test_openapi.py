@@ -19,6 +19,7 @@ from tests.published.comparison import Comparison
 PUBLISHED = Path(__file__).resolve().parents[1] / "published"
 BASE_PATHS = {
     "profile": "/data/core/ups",
+    "computed_attributes": "/data/core/ca",
     "catalog": "/data/foundation/catalog",
     "batch_ingestion": "/data/foundation/import",
 }

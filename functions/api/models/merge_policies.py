@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, JsonValue, RootModel, StringConstraints, TypeAdapter
 from pydantic import ValidationError as DefectError
 
-from tessera.domain.errors import InvalidRequestError
+from tessera.domain.errors import InvalidRequestError, UndecodableXidError
+from tessera.domain.identity import Identity, Xid, is_namespace_code, is_xid
 from tessera.domain.merge_policy import AttributeMerge, GraphType, MergePolicy
+from tessera.domain.tenant import Tenant
 
 MAX_IDS = 1000
 MAX_COMPARED = 1000
@@ -182,6 +184,19 @@ class AskedIdentity(BaseModel):
 
     entity_id: Annotated[str, StringConstraints(min_length=1)] = Field(alias="entityId")
     namespace: NamespaceCode | None = Field(None, alias="entityIdNS")
+
+    def xid(self, tenant: Tenant) -> Xid:
+        """Work out which identity is meant (contract: profile-api §2.2, §2.6).
+
+        Raises InvalidRequestError, and UndecodableXidError for an id alone that is no XID.
+        """
+        if self.namespace is None:
+            if not is_xid(self.entity_id):
+                raise UndecodableXidError(self.entity_id, GraphType.PRIVATE)
+            return Xid(self.entity_id)
+        if not is_namespace_code(self.namespace.code):
+            raise InvalidRequestError("entityIdNS.code is not the code of a namespace")
+        return Identity.of(self.namespace.code, self.entity_id).xid(tenant)
 
 
 class DryRun(BaseModel):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Self
 
 from tessera.domain.computed.attribute import ComputedAttribute
-from tessera.domain.computed.window import Window
+from tessera.domain.computed.rule import Rule
 from tessera.domain.errors import InvalidRequestError
 from tessera.domain.graph import LinkRules
 from tessera.domain.identity import (
@@ -19,6 +19,7 @@ from tessera.domain.identity import (
 )
 from tessera.domain.merge_policy import MergePolicy
 from tessera.domain.place import Place
+from tessera.domain.upsert import Action
 
 
 class DatasetKind(StrEnum):
@@ -33,7 +34,10 @@ class DatasetKind(StrEnum):
 class DatasetSettings:
     """What the profile store needs to know of a dataset.
 
-    ``cutoff`` is the place of the dataset's last delete: nothing at or below it is read any more.
+    ``cutoff`` is the place of the dataset's last delete: nothing at or below it is read any more. ``off`` are the
+    spans of places, after the first and up to the second, in which profiles were switched off; ``None`` is no end yet.
+    ``schema`` is the id of its registered schema, empty for one of the built-in classes; ``partial_rows`` says that its
+    rows need not have all the fields that this schema requires.
     """
 
     id: str
@@ -42,6 +46,35 @@ class DatasetSettings:
     identity_enabled: bool = False
     upsert: bool = False
     cutoff: Place | None = None
+    off: tuple[tuple[Place, Place | None], ...] = ()
+    schema: str = ""
+    partial_rows: bool = False
+
+    @property
+    def action(self) -> Action:
+        """What a record does to its fragment when it says nothing of it itself (contract: data-and-pql §4.6)."""
+        return Action.MERGE if self.upsert else Action.CREATE
+
+    def takes(self, place: Place) -> bool:
+        """Tell whether a row accepted at a place goes into profiles (contract: data-and-pql §4.1)."""
+        if not self.profile_enabled and not self.off:
+            return False
+        return not any(start < place and (end is None or place <= end) for start, end in self.off)
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaSettings:
+    """What datasets and ingestion need to know of a registered schema.
+
+    ``version`` names the content that rows are judged by, which never changes. ``in_union`` is whether the schema is
+    enabled for Profile, ``profiled`` whether its rows then can be part of the profiles of persons.
+    """
+
+    id: str
+    version: str
+    kind: DatasetKind
+    in_union: bool = False
+    profiled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +94,7 @@ class Configuration:
     custom_namespaces: Mapping[str, Namespace] = field(default_factory=dict)
     attributes: Mapping[str, ComputedAttribute] = field(default_factory=dict)
     last_attribute: int = 0
+    schemas: Mapping[str, SchemaSettings] = field(default_factory=dict)
 
     def namespace(self, code: str) -> Namespace | None:
         """Find a namespace by its code in any case."""
@@ -95,14 +129,27 @@ class Configuration:
         """Return this configuration without a dataset: reads pass over everything it brought."""
         return replace(self, datasets={key: value for key, value in self.datasets.items() if key != dataset_id})
 
+    def with_schema(self, schema: SchemaSettings) -> Self:
+        """Return this configuration with a registered schema added or replaced."""
+        return replace(self, schemas={**self.schemas, schema.id: schema})
+
+    def without_schema(self, schema_id: str) -> Self:
+        """Return this configuration without a registered schema, which no dataset may refer to any more."""
+        return replace(self, schemas={key: value for key, value in self.schemas.items() if key != schema_id})
+
+    def schema_of(self, dataset_id: str) -> SchemaSettings | None:
+        """Find the registered schema of a dataset, if there is such a dataset and it has one."""
+        dataset = self.datasets.get(dataset_id)
+        return self.schemas.get(dataset.schema) if dataset is not None else None
+
     def with_policy(self, policy: MergePolicy) -> Self:
         """Return this configuration with a merge policy added or replaced."""
         return replace(self, policies={**self.policies, policy.id: policy})
 
-    def with_attribute(self, name: str, expression: str, window: Window) -> Self:
+    def with_attribute(self, name: str, expression: str, rule: Rule) -> Self:
         """Return this configuration with a computed attribute published, which is not ready yet."""
         number = self.last_attribute + 1
-        attribute = ComputedAttribute(number, name, expression, window)
+        attribute = ComputedAttribute(number, name, expression, rule)
         return replace(self, attributes={**self.attributes, name: attribute}, last_attribute=number)
 
     def with_ready_attribute(self, name: str) -> Self:
@@ -142,9 +189,13 @@ def to_document(configuration: Configuration) -> dict[str, Any]:
         "version": configuration.version,
         "sandbox": [configuration.sandbox_id, configuration.sandbox_name, configuration.sandbox_type],
         "datasets": [
-            [item.id, item.kind.value, item.profile_enabled, item.identity_enabled, item.upsert, item.cutoff]
+            [
+                *(item.id, item.kind.value, item.profile_enabled, item.identity_enabled, item.upsert, item.cutoff),
+                *(item.off, item.schema, item.partial_rows),
+            ]
             for item in configuration.datasets.values()
         ],
+        "schemas": [list(astuple(item)) for item in configuration.schemas.values()],
         "policies": [policy.to_document() for policy in configuration.policies.values()],
         "namespaces": [list(astuple(item)) for item in configuration.custom_namespaces.values()],
         "attributes": [item.to_document() for item in configuration.attributes.values()],
@@ -161,9 +212,30 @@ def from_document(document: Mapping[str, Any]) -> Configuration:
         sandbox_id=sandbox_id,
         sandbox_name=sandbox_name,
         sandbox_type=sandbox_type,
-        datasets={item[0]: DatasetSettings(item[0], DatasetKind(item[1]), *item[2:]) for item in document["datasets"]},
+        datasets={item[0]: _dataset_of(*item) for item in document["datasets"]},
         policies={item["id"]: MergePolicy.from_document(item) for item in document["policies"]},
         custom_namespaces={item[0].lower(): Namespace(*item) for item in document["namespaces"]},
         attributes={item.name: item for item in attributes},
         last_attribute=document.get("lastAttribute", 0),
+        schemas={
+            item[0]: SchemaSettings(item[0], item[1], DatasetKind(item[2]), *item[3:])
+            for item in document.get("schemas", ())
+        },
+    )
+
+
+def _dataset_of(
+    dataset_id: str,
+    kind: str,
+    profile: bool,
+    identity: bool,
+    upsert: bool,
+    cutoff: Place | None,
+    off: Sequence[tuple[Place, Place | None]] = (),
+    schema: str = "",
+    partial_rows: bool = False,
+) -> DatasetSettings:
+    spans = tuple((start, end) for start, end in off)
+    return DatasetSettings(
+        dataset_id, DatasetKind(kind), profile, identity, upsert, cutoff, spans, schema, partial_rows
     )

@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tessera.domain.configuration import DatasetKind, DatasetSettings
+from tessera.domain.configuration import DatasetKind, DatasetSettings, SchemaSettings
 from tessera.domain.errors import InvalidRequestError
+from tessera.domain.place import Place, cutoff_place
 
 SCHEMA_CLASSES: Mapping[str, DatasetKind] = {
     "https://ns.adobe.com/xdm/context/profile": DatasetKind.RECORD,
@@ -16,6 +17,7 @@ SCHEMA_CLASSES: Mapping[str, DatasetKind] = {
 }
 PROFILE_TAG = "unifiedProfile"
 IDENTITY_TAG = "unifiedIdentity"
+VALIDATION_TAG = "acp_validationContext"
 
 # Written by the service alone; a caller may send them back as they were read, and nothing comes of it.
 SERVER_OWNED = frozenset(
@@ -34,6 +36,11 @@ SERVER_OWNED = frozenset(
     }
 )
 
+CLOCKS_APART_MS = 250
+
+_BEGINNING = Place("")
+# No row waits to be processed for as long as it takes to switch a dataset off and on so often.
+_SPANS_KEPT = 20
 _SWITCH = re.compile(r"\s*([^\s:]+)\s*:\s*(.*?)\s*\Z", re.DOTALL)
 _SWITCHES = frozenset({"enabled", "isUpsert"})
 
@@ -67,27 +74,59 @@ def _switches(tag: str, values: list[str]) -> list[str]:
     return list(normalised)
 
 
-def settings_of(dataset_id: str, description: Mapping[str, Any], before: DatasetSettings | None) -> DatasetSettings:
+def settings_of(
+    dataset_id: str,
+    description: Mapping[str, Any],
+    before: DatasetSettings | None,
+    now_ms: int,
+    schemas: Mapping[str, SchemaSettings],
+) -> DatasetSettings:
     """Read off a dataset's description what the profile store needs; ``before`` is what it needed until now.
 
+    Of a registered schema, the Profile switch only counts if the schema itself is enabled for Profile (contract: §4.1).
     Raises InvalidRequestError for a schema that cannot be used, or one other than before: rows that were accepted
     as records cannot become events.
     """
-    kind = SCHEMA_CLASSES.get((description.get("schemaRef") or {}).get("id", ""))
+    schema_id = (description.get("schemaRef") or {}).get("id", "")
+    schema = schemas.get(schema_id)
+    kind = schema.kind if schema is not None else SCHEMA_CLASSES.get(schema_id)
     if kind is None:
-        raise InvalidRequestError(f"schemaRef.id must be one of {', '.join(SCHEMA_CLASSES)}")
-    if before is not None and before.kind is not kind:
+        raise InvalidRequestError(
+            f"schemaRef.id must be one of {', '.join(SCHEMA_CLASSES)}, or a schema of the sandbox"
+        )
+    registered = schema_id if schema is not None else ""
+    if before is not None and (before.kind is not kind or before.schema != registered):
         raise InvalidRequestError("schemaRef.id cannot be changed: create a dataset for the other schema")
     tags = description.get("tags") or {}
     profile, identity = tags.get(PROFILE_TAG, ()), tags.get(IDENTITY_TAG, ())
     upsert = "isUpsert:true" in profile
     if upsert and kind is not DatasetKind.RECORD:
         raise InvalidRequestError(f"tags.{PROFILE_TAG}: isUpsert is for datasets of records, not of {kind.value}s")
+    enabled = "enabled:true" in profile and (schema is None or schema.profiled)
     return DatasetSettings(
         dataset_id,
         kind,
-        profile_enabled="enabled:true" in profile,
+        profile_enabled=enabled,
         identity_enabled="enabled:true" in identity,
         upsert=upsert,
         cutoff=before.cutoff if before is not None else None,
+        off=_spans_off(before, enabled, now_ms),
+        schema=registered,
+        # Rows of an upsert dataset hold what changes, not all that there is (contract: data-and-pql §4.6).
+        partial_rows=schema is not None and (upsert or "disabled" in tags.get(VALIDATION_TAG, ())),
     )
+
+
+def _spans_off(before: DatasetSettings | None, enabled: bool, now_ms: int) -> tuple[tuple[Place, Place | None], ...]:
+    """Return the spans of places in which profiles are switched off: rows accepted there never go into profiles.
+
+    A dataset that was never enabled has none: nothing of it is in any profile. Contract: data-and-pql §4.1.
+    """
+    if before is None or before.profile_enabled == enabled:
+        return before.off if before is not None else ()
+    if not enabled:
+        return (*before.off, (cutoff_place(now_ms), None))[-_SPANS_KEPT:]
+    *closed, (start, _) = before.off or ((_BEGINNING, None),)
+    # A row that a slower clock places too early is rather let in than lost.
+    end = cutoff_place(now_ms - CLOCKS_APART_MS)
+    return (*closed, (start, end)) if start < end else tuple(closed)

@@ -20,6 +20,7 @@ from tessera.domain.times import iso_ms
 
 BY_GRAPH = "identityGraph"
 BY_QUALIFICATION = "lastQualificationTime"
+BY_COMPUTATION = "computed"
 
 Path = tuple[str, ...]
 Bodies = Sequence[tuple[RecordFragment, Mapping[str, Any]]]
@@ -28,7 +29,7 @@ _ABSENT = object()
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A value that a fragment offers for a leaf; ``fragment`` is ``None`` for what the identity graph gives."""
+    """A value that a fragment offers for a leaf; ``fragment`` is ``None`` for what no fragment gives."""
 
     value: Any
     fragment: RecordFragment | None = None
@@ -44,8 +45,13 @@ class Leaf:
     candidates: Sequence[Candidate]
 
 
-def explain(entity: Mapping[str, Any], fragments: Sequence[RecordFragment], policy: MergePolicy) -> Iterator[Leaf]:
-    """Explain a merged entity by the fragments it was merged from, given best first."""
+def explain(
+    entity: Mapping[str, Any], fragments: Sequence[RecordFragment], policy: MergePolicy, computed_at: Path = ()
+) -> Iterator[Leaf]:
+    """Explain a merged entity by the fragments it was merged from, given best first.
+
+    What stands under ``computed_at`` was computed of events.
+    """
     # Decoded once: every leaf is looked for in every body.
     bodies = [(fragment, fragment.body) for fragment in fragments]
     for name, value in entity.items():
@@ -56,7 +62,10 @@ def explain(entity: Mapping[str, Any], fragments: Sequence[RecordFragment], poli
             yield from _memberships(name, value, bodies)
         else:
             for path, leaf in _leaves((name,), value):
-                yield Leaf(path, leaf, policy.attribute_merge.value, _offers(path, bodies))
+                if computed_at and path[: len(computed_at)] == computed_at:
+                    yield Leaf(path, leaf, BY_COMPUTATION, [Candidate(leaf)])
+                else:
+                    yield Leaf(path, leaf, policy.attribute_merge.value, _offers(path, bodies))
 
 
 def document(leaves: Iterator[Leaf], identities: Mapping[Xid, Identity]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from tessera.domain.configuration import Configuration
 from tessera.domain.graph import Head
 from tessera.domain.identity import Identity, Xid
 from tessera.domain.merge_policy import AttributeMerge, MergePolicy
-from tessera.domain.place import Place, survives
+from tessera.domain.place import Place, later, survives
 from tessera.domain.profile import EventStream, IdentityItems, RecordFragment
 from tessera.domain.times import parse_ms
 
@@ -26,11 +26,11 @@ def contributing_fragments(
 ) -> list[RecordFragment]:
     """Choose the fragments a policy merges, best first: in known datasets, not deleted, allowed by the policy."""
     chosen = [
-        fragment
+        alive
         for member in members
         for fragment in member.fragments
-        if _is_live(fragment, member.head, configuration)
-        and (policy.attribute_merge is AttributeMerge.TIMESTAMP_ORDERED or fragment.dataset_id in policy.order)
+        if policy.attribute_merge is AttributeMerge.TIMESTAMP_ORDERED or fragment.dataset_id in policy.order
+        if (alive := _alive(fragment, member.head, configuration)) is not None
     ]
     if len(chosen) > 1:
         chosen.sort(key=_rank(policy), reverse=True)
@@ -66,7 +66,16 @@ def is_deleted(place: Place, dataset_id: str, head: Head, configuration: Configu
     return dataset is None or not survives(place, dataset.cutoff, head.cutoff)
 
 
-def _is_live(item: RecordFragment | EventStream, head: Head, configuration: Configuration) -> bool:
+def _alive(fragment: RecordFragment, head: Head, configuration: Configuration) -> RecordFragment | None:
+    """Return what no delete has reached of a fragment, if there is anything."""
+    dataset = configuration.datasets.get(fragment.dataset_id)
+    if dataset is None:
+        return None
+    cutoff = later(dataset.cutoff, head.cutoff)
+    return fragment if cutoff is None else fragment.after(cutoff)
+
+
+def _is_live(item: EventStream, head: Head, configuration: Configuration) -> bool:
     return not is_deleted(item.place, item.dataset_id, head, configuration)
 
 

@@ -20,6 +20,11 @@ def batch_place(completed_ms: int, batch_id: str, file_index: int, position: int
     return Place(f"{completed_ms:0{_TIME_DIGITS}x}.{batch_id}.{file_index:04x}.{position:010x}")
 
 
+def batch_prefix(completed_ms: int, batch_id: str) -> str:
+    """Beginning of the places of all rows of a batch."""
+    return f"{completed_ms:0{_TIME_DIGITS}x}.{batch_id}."
+
+
 def cutoff_place(accepted_ms: int) -> Place:
     """Place of a delete accepted at ``accepted_ms``: after every row accepted until that millisecond."""
     return Place(f"{accepted_ms:0{_TIME_DIGITS}x}.~")
@@ -38,6 +43,11 @@ def batch_id_of(place: Place) -> str:
 def survives(place: Place, *cutoffs: Place | None) -> bool:
     """Tell whether a row at ``place`` is after every cutoff; a row at or below one is deleted (law 7)."""
     return all(cutoff is None or place > cutoff for cutoff in cutoffs)
+
+
+def later(*cutoffs: Place | None) -> Place | None:
+    """Return the last of some cutoffs, ``None`` when there is none."""
+    return max((cutoff for cutoff in cutoffs if cutoff is not None), default=None)
 
 
 def hand_place(now_ms: int) -> Place:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from tessera.domain.computed.state import State
 from tessera.domain.graph import Head
 from tessera.domain.identity import Xid
 from tessera.domain.place import Place, accepted_ms
@@ -26,6 +27,10 @@ class RecordFragment:
         """When the record was accepted."""
         return accepted_ms(self.place)
 
+    def after(self, cutoff: Place) -> RecordFragment | None:
+        """Return what of the record is later than a delete; nothing may be (law 7)."""
+        return self if self.place > cutoff else None
+
 
 @dataclass(frozen=True, slots=True)
 class EventStream:
@@ -33,6 +38,7 @@ class EventStream:
 
     ``place`` is that of one of its events that no delete had reached; ``last_active_day`` is the last UTC day, in
     days since 1970, on which one was accepted; ``alive_until_ms`` is when the last one expires, if any does.
+    ``state`` is what computed attributes need of them, ``version`` counts the writes of it all.
     """
 
     xid: Xid
@@ -40,6 +46,8 @@ class EventStream:
     place: Place
     last_active_day: int
     alive_until_ms: int | None = None
+    state: State = field(default_factory=State)
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

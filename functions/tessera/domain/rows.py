@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from tessera.domain.configuration import DatasetKind
 from tessera.domain.identity import MAX_IDENTITIES_PER_ROW, Identity, is_namespace_code, unusable_because
 from tessera.domain.place import Place
+from tessera.domain.schema.identity_field import materialised
 from tessera.domain.times import iso_ms, parse_ms
+from tessera.domain.upsert import Action, Operation, Path
 
 MAX_RECORD_BYTES = 100 * 1024
 MAX_EVENT_BYTES = 10 * 1024
@@ -17,16 +20,44 @@ MAX_EVENT_ID_LENGTH = 1024
 MISSING = "INGEST-1555-400"
 UNREADABLE = "INGEST-1401-400"
 WRONG_TYPE = "INGEST-1505-400"
+BAD_VALUE = "INGEST-1510-400"
 TOO_LARGE = "INGEST-1413-400"
 BAD_IDENTITY = "INGEST-1520-400"
+BAD_OPERATION = "INGEST-1530-400"
+
+
+class Violation(NamedTuple):
+    """One rule of a schema that a row breaks, as validation reports name it (contract: data-and-pql §4.3, §4.5)."""
+
+    keyword: str
+    message: str
+    pointer: str
+    schema_location: str
 
 
 class RowError(ValueError):
-    """A row cannot be accepted; ``code`` names the reason, the message says it in words."""
+    """A row cannot be accepted; ``code`` names the reason, the message says it in words.
 
-    def __init__(self, code: str, message: str) -> None:
+    ``violations`` are the rules of its schema that it breaks, the first few of them.
+    """
+
+    def __init__(self, code: str, message: str, violations: Sequence[Violation] = ()) -> None:
         super().__init__(message)
         self.code = code
+        self.violations = tuple(violations)
+
+
+class RowSchema(Protocol):
+    """What a schema says of rows: ``domain.schema.compiled.CompiledSchema``."""
+
+    def conform(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Return the row with its values converted; raises RowError."""
+
+    def identities(self, row: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
+        """Return the identities that its fields hold: code, value, and whether it is the primary one.
+
+        Raises RowError when the primary one is missing.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +65,9 @@ class Row:
     """An accepted row: its body without nulls, whose it is, whom it links, and when it happened.
 
     ``namespaces`` are the namespace codes as the row spells them. ``event_id`` and ``timestamp_ms`` are set for
-    events, ``custom_date_ms`` for records that carry ``extSourceSystemAudit.lastUpdatedDate``.
+    events, ``custom_date_ms`` for records that carry ``extSourceSystemAudit.lastUpdatedDate``. ``action`` is what a
+    record does to its fragment, ``appends`` are the arrays that it adds to the stored ones. ``links_as`` is the dataset
+    that asserts the row's links, where it is not the row's own.
     """
 
     body: dict[str, Any]
@@ -44,6 +77,9 @@ class Row:
     event_id: str = ""
     timestamp_ms: int = 0
     custom_date_ms: int | None = None
+    action: Action = Action.CREATE
+    appends: frozenset[Path] = frozenset()
+    links_as: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +89,19 @@ class PlacedRow:
     place: Place
     row: Row
 
+    @property
+    def operation(self) -> Operation:
+        """What a record does to its fragment."""
+        return Operation(self.place, self.row.action, self.row.body, self.row.appends)
 
-def accept(row: object, kind: DatasetKind, size: int) -> Row:
+
+def accept(
+    row: object, kind: DatasetKind, size: int, action: Action = Action.CREATE, schema: RowSchema | None = None
+) -> Row:
     """Judge one row of a dataset of this kind; ``size`` is its length in bytes as uncompressed JSON.
+
+    ``action`` is what a record is to do to its fragment: rows of upsert datasets are merged. With a ``schema``, values
+    are converted to its types, and identities in fields become part of the identityMap.
 
     Raises RowError.
     """
@@ -65,12 +111,16 @@ def accept(row: object, kind: DatasetKind, size: int) -> Row:
     if size > limit:
         raise RowError(TOO_LARGE, f"the row has {size} bytes; a {kind} row may have {limit}")
     body = without_nulls(row)
+    if schema is not None:
+        body = schema.conform(body)
+        if (identity_map := materialised(body.get("identityMap"), schema.identities(body))) is not None:
+            body["identityMap"] = identity_map
     identities, namespaces, primary = _identities(body.get("identityMap"))
     linked = tuple(identity for identity in identities if identity != primary and unusable_because(identity) is None)
     if kind is DatasetKind.EVENT:
         event_id, timestamp_ms = _event_key(body)
         return Row(body, primary, linked, namespaces, event_id, timestamp_ms)
-    return Row(body, primary, linked, namespaces, custom_date_ms=_custom_date(body))
+    return Row(body, primary, linked, namespaces, custom_date_ms=custom_date(body), action=action)
 
 
 def without_nulls(value: dict[str, Any]) -> dict[str, Any]:
@@ -169,7 +219,11 @@ def _event_key(body: dict[str, Any]) -> tuple[str, int]:
     return event_id, timestamp_ms
 
 
-def _custom_date(body: dict[str, Any]) -> int | None:
+def custom_date(body: dict[str, Any]) -> int | None:
+    """Read when a record says that it was last updated, in milliseconds since 1970, if it says so.
+
+    Raises RowError.
+    """
     audit = body.get("extSourceSystemAudit")
     date = audit.get("lastUpdatedDate") if isinstance(audit, dict) else None
     if date is None:

@@ -32,7 +32,7 @@ def parse_ms(value: object) -> int:
 def iso_ms(milliseconds: int) -> str:
     """Write milliseconds since 1970 as ``2026-03-04T08:55:27.000Z``."""
     moment = _EPOCH + timedelta(milliseconds=milliseconds)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def iso_seconds(milliseconds: int) -> str:

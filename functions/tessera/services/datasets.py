@@ -109,7 +109,7 @@ class DatasetCatalogue:
         def add(configuration: Configuration) -> Configuration:
             if len(configuration.datasets) >= MAX_DATASETS:
                 raise InvalidRequestError(f"a sandbox can have at most {MAX_DATASETS} datasets")
-            return configuration.with_dataset(settings_of(dataset_id, description, None))
+            return configuration.with_dataset(settings_of(dataset_id, description, None, now, configuration.schemas))
 
         self._configurations.change(
             tenant,
@@ -123,10 +123,7 @@ class DatasetCatalogue:
 
         Raises DatasetNotFoundError.
         """
-        description = self._descriptions.get(_partition(tenant), dataset_id) if dataset_id else None
-        if description is None:
-            raise DatasetNotFoundError(dataset_id)
-        return description
+        return description_of(self._descriptions, tenant, dataset_id)
 
     def each(self, tenant: Tenant) -> Iterator[tuple[str, Fields]]:
         """Walk the sandbox's datasets by id, which is in order of their creation."""
@@ -154,9 +151,11 @@ class DatasetCatalogue:
             changed.clear()
             changed.update(_callers_own(edit(before)))
             changed.update({name: before[name] for name in SERVER_OWNED if name in before})
-            changed.update(version=_next_version(before["version"]), updated=self._clock(), updatedUser=caller)
-            settings = settings_of(dataset_id, changed, configuration.datasets.get(dataset_id))
-            if settings == configuration.datasets.get(dataset_id):
+            now = self._clock()
+            changed.update(version=_next_version(before["version"]), updated=now, updatedUser=caller)
+            before_settings = configuration.datasets.get(dataset_id)
+            settings = settings_of(dataset_id, changed, before_settings, now, configuration.schemas)
+            if settings == before_settings:
                 return configuration
             return configuration.with_dataset(settings)
 
@@ -178,6 +177,24 @@ class DatasetCatalogue:
         self._configurations.change(
             tenant, mutate, lambda: [self._descriptions.deleting(_partition(tenant), dataset_id)]
         )
+
+
+class ReadsDescriptions(Protocol):
+    """What a description can be read from."""
+
+    def get(self, partition: str, sort: str) -> dict[str, Any] | None:
+        """Read one document."""
+
+
+def description_of(descriptions: ReadsDescriptions, tenant: Tenant, dataset_id: str) -> Fields:
+    """Read a dataset's description.
+
+    Raises DatasetNotFoundError.
+    """
+    description = descriptions.get(_partition(tenant), dataset_id) if dataset_id else None
+    if description is None:
+        raise DatasetNotFoundError(dataset_id)
+    return description
 
 
 def _partition(tenant: Tenant) -> str:

@@ -19,11 +19,10 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any, Protocol
 
-from tessera.domain.deletion import JobStatus, PersonDeletion, Position
+from tessera.domain.deletion import JobStatus, PersonDeletion
 from tessera.domain.errors import EntityNotFoundError, TooManyRelatedIdentitiesError
 from tessera.domain.graph import MAX_GRAPH_READ, MAX_GRAPH_WRITTEN, Head
 from tessera.domain.identity import Xid
@@ -31,17 +30,12 @@ from tessera.domain.merge_policy import GraphType
 from tessera.domain.place import Place, accepted_ms, cutoff_place, survives
 from tessera.domain.tenant import Tenant
 from tessera.domain.ulid import ulid
-from tessera.storage.profile_items import kind_of
-from tessera.storage.profile_table import KeyPage
 from tessera.storage.registry import LostRaceError
 
 # Longer than a transaction takes, and than the clocks of two functions are apart.
 GRACE_MS = 250
-MAX_ITEMS = 20_000
-MAX_SECONDS = 480.0
 # An execution is stopped after a day; a job not settled an hour later has nobody working on it.
 ABANDONED_MS = 25 * 3600 * 1000
-_PAGE = 1000
 _LONGEST_ACCEPTING_MS = 60_000
 _LONGEST_PAUSE_S = 0.5
 
@@ -56,12 +50,6 @@ class PersonStore(Protocol):
         self, tenant: Tenant, changed: Iterable[Head], unchanged: Iterable[Head], also: Sequence[Any] = ()
     ) -> None:
         """Write heads, and what else is given, in one transaction or raise LostRaceError."""
-
-    def keys_at_or_below(self, tenant: Tenant, xid: Xid, cutoff: Place, *, after: str | None, limit: int) -> KeyPage:
-        """List the records, streams and events of an identity that a cutoff reaches."""
-
-    def delete_at_or_below(self, tenant: Tenant, xid: Xid, sort: str, cutoff: Place) -> None:
-        """Delete one of them, unless it has another place by now."""
 
 
 class Jobs(Protocol):
@@ -182,63 +170,3 @@ class Deletions:
     def _start(self, tenant: Tenant, job: PersonDeletion) -> None:
         name = job.id if job.attempt == 1 else f"{job.id}-{job.attempt}"
         self._machine.start(name, {"org_id": tenant.org_id, "sandbox": tenant.sandbox, "job_id": job.id})
-
-
-class Sweep:
-    """Reclaims what deletions reached. Safe to repeat, to race and to leave at any point; ``clock`` gives seconds."""
-
-    def __init__(
-        self,
-        store: PersonStore,
-        jobs: Jobs,
-        executor: Executor,
-        clock: Callable[[], float] = time.monotonic,
-        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-    ) -> None:
-        self._store = store
-        self._jobs = jobs
-        self._executor = executor
-        self._clock = clock
-        self._clock_ms = clock_ms
-
-    def sweep(self, tenant: Tenant, job_id: str) -> bool:
-        """Delete what the job reaches, for at most eight minutes or 20,000 items; tells whether all is done.
-
-        The heads stay with their links and the cutoff (contract: profile-api §2.8). Raises NotFoundError.
-        """
-        job = self._jobs.get(tenant, job_id)
-        if job.status is JobStatus.SUCCESS:
-            return True
-        job = self._jobs.change(tenant, job_id, lambda known: known.started(self._clock_ms()))
-        deadline, left, at = self._clock() + MAX_SECONDS, MAX_ITEMS, job.swept
-        while at.identity < len(job.xids):
-            if left <= 0 or self._clock() > deadline:
-                self._note(tenant, job_id, at, ())
-                return False
-            page = self._store.keys_at_or_below(
-                tenant, job.xids[at.identity], job.cutoff, after=at.sort or None, limit=_PAGE
-            )
-            if page.sorts:
-                self._note(tenant, job_id, at, page.sorts)
-                self._delete(tenant, job, at, page)
-                left -= len(page.sorts)
-            at = Position(at.identity + 1) if page.last is None else Position(at.identity, page.last)
-        self._jobs.change(tenant, job_id, lambda known: known.succeeded(self._clock_ms()))
-        return True
-
-    def fail(self, tenant: Tenant, job_id: str, reason: str) -> None:
-        """Note that the machine gave up; what is deleted stays so, and no read sees the rest.
-
-        Raises NotFoundError.
-        """
-        self._jobs.change(tenant, job_id, lambda known: known.failed(reason, self._clock_ms()))
-
-    def _note(self, tenant: Tenant, job_id: str, at: Position, sorts: Iterable[str]) -> None:
-        """Note how far the sweep is, and what was found from there on, before it is deleted."""
-        now_ms = self._clock_ms()
-        found = [(Position(at.identity, sort), kind_of(sort)) for sort in sorts]
-        self._jobs.change(tenant, job_id, lambda known: known.swept_to(at, now_ms).counting(found, now_ms))
-
-    def _delete(self, tenant: Tenant, job: PersonDeletion, at: Position, page: KeyPage) -> None:
-        xid = job.xids[at.identity]
-        list(self._executor.map(lambda sort: self._store.delete_at_or_below(tenant, xid, sort, job.cutoff), page.sorts))

@@ -18,6 +18,7 @@ from tessera.domain.difference import Change, changes
 from tessera.domain.errors import (
     EntityNotFoundError,
     InvalidRequestError,
+    TooManyRelatedIdentitiesError,
     UnprocessableError,
 )
 from tessera.domain.identity import Xid
@@ -25,7 +26,7 @@ from tessera.domain.merge_policy import PROFILE_CLASS, GraphType, MergePolicy, n
 from tessera.domain.profile import IdentityItems
 from tessera.domain.tenant import Tenant
 from tessera.services.merge_policies import expect_known_datasets
-from tessera.services.profile_reader import policy_of, readable_members, seen
+from tessera.services.profile_reader import ProfileReader, members_of, policy_of, seen
 
 # API Gateway gives up at 29 seconds, and the last persons may each have 50 identities.
 MAX_SECONDS = 15.0
@@ -68,6 +69,7 @@ class DryRun:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._configurations = configurations
+        self._reader = ProfileReader(configurations, store, executor)
         self._store = store
         self._executor = executor
         self._clock = clock
@@ -124,19 +126,14 @@ class DryRun:
         return _Trial(tenant, configuration, policy_of(configuration, None), tried, now_ms)
 
     def _compare(self, trial: _Trial, xids: Sequence[Xid]) -> Iterator[Comparison]:
-        read = self._read(trial.tenant, xids)
+        read = self._reader.identities(trial.tenant, xids)
         if GraphType.PRIVATE in {trial.current.graph, trial.tried.graph}:
-            others = {other for items in read.values() for other in readable_members(items.head) or ()}
-            read |= self._read(trial.tenant, sorted(others - read.keys()))
+            read |= self._reader.missing_members(trial.tenant, read)
         for xid in xids:
             before = trial.entity(xid, read, trial.current)
             after = trial.entity(xid, read, trial.tried)
             if before is not None or after is not None:
                 yield Comparison(xid, changes(before or {}, after or {}))
-
-    def _read(self, tenant: Tenant, xids: Iterable[Xid]) -> dict[Xid, IdentityItems]:
-        found = self._executor.map(lambda xid: self._store.identity(tenant, xid), xids)
-        return {items.head.xid: items for items in found if items is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,16 +146,8 @@ class _Trial:
 
     def entity(self, xid: Xid, read: Mapping[Xid, IdentityItems], policy: MergePolicy) -> dict[str, Any] | None:
         """Return the entity that a look-up shows under a policy, or ``None`` where it shows none."""
-        asked = read.get(xid)
-        if asked is None:
-            return None
-        members = {xid: asked}
-        if policy.graph is GraphType.PRIVATE:
-            others = readable_members(asked.head)
-            if others is None:
-                return None
-            members |= {other: read[other] for other in others if other in read}
         try:
-            return seen(xid, members, policy, self.configuration, self.now_ms).entity()
-        except EntityNotFoundError:
+            members = members_of(xid, read, policy)
+            return seen(self.tenant, xid, members, policy, self.configuration, self.now_ms).entity()
+        except (EntityNotFoundError, TooManyRelatedIdentitiesError):
             return None

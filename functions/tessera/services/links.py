@@ -13,8 +13,8 @@ from tessera.domain.graph import Assertion, Head, LinkRules, Removal, by_hand
 from tessera.domain.identity import Identity, Xid, unusable_because
 from tessera.domain.place import Place, hand_place
 from tessera.domain.tenant import Tenant
+from tessera.services.lease import Configurations
 from tessera.services.linking import HeadStore, Linker
-from tessera.services.profile_writer import Configurations
 
 
 class LinkState(StrEnum):

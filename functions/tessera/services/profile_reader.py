@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from tessera.domain.computed.attribute import GROUP, place_values, schema_namespace
+from tessera.domain.computed.values import computed_values
 from tessera.domain.configuration import Configuration
 from tessera.domain.errors import (
     EntityNotFoundError,
@@ -24,7 +27,7 @@ from tessera.domain.place import batch_id_of, survives
 from tessera.domain.profile import EventStream, IdentityItems, RecordFragment
 from tessera.domain.tenant import Tenant
 from tessera.domain.times import DAY_MS
-from tessera.services.profile_writer import Configurations
+from tessera.services.lease import Configurations
 
 
 class IdentityStore(Protocol):
@@ -36,14 +39,19 @@ class IdentityStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """The members of a graph under a policy, with what of them is alive. ``members`` starts with the one asked for."""
+    """The members of a graph under a policy, with what of them is alive at an instant.
 
+    ``members`` starts with the one asked for.
+    """
+
+    tenant: Tenant
     xid: Xid
     policy: MergePolicy
     configuration: Configuration
     members: Mapping[Xid, IdentityItems]
     fragments: Sequence[RecordFragment]
     streams: Sequence[EventStream]
+    now_ms: int
 
     @property
     def graph(self) -> list[Xid]:
@@ -67,9 +75,21 @@ class Person:
             return max(fragment.ingested_ms for fragment in self.fragments)
         return max((stream.last_active_day * DAY_MS for stream in self.streams), default=0)
 
-    def entity(self) -> dict[str, Any]:
-        """Merge the records into one (contract: profile-api §3.3)."""
-        return merge(self.fragments, known_identities(self.members))
+    def entity(self, *, computed: bool = True) -> dict[str, Any]:
+        """Merge the records into one, and compute what is computed (contract: profile-api §3.3, data-and-pql §1.7).
+
+        Nothing is ``computed`` for who will not look at it.
+        """
+        merged = merge(self.fragments, known_identities(self.members))
+        if not computed or not self.configuration.attributes:
+            return merged
+        values = computed_values(self.members.values(), self.policy, self.configuration, self.now_ms)
+        return place_values(merged, self.computed_at, values)
+
+    @property
+    def computed_at(self) -> tuple[str, str]:
+        """Where computed values stand in the entity."""
+        return schema_namespace(self.tenant.org_id), GROUP
 
 
 class ProfileReader:
@@ -98,8 +118,8 @@ class ProfileReader:
             raise EntityNotFoundError
         members = {xid: asked}
         if policy.graph is GraphType.PRIVATE:
-            members |= self._others(tenant, asked.head)
-        return seen(xid, members, policy, configuration, now_ms)
+            members |= self.identities(tenant, other_members(asked.head))
+        return seen(tenant, xid, members, policy, configuration, now_ms)
 
     def persons(
         self, tenant: Tenant, asked: Mapping[Xid, str | None], *, policy_id: str | None, now_ms: int
@@ -107,42 +127,49 @@ class ProfileReader:
         """Read who stands behind many identities; ``asked`` maps each to the namespace that the caller named, if any.
 
         Each identity is read once, however many persons it is asked for with, and in two rounds of reads side by
-        side: those asked for, then the other members of their graphs. What is wrong with one of them is its answer.
+        side: those asked for, then the other members of their graphs. A person that several of them stand for is put
+        together once. What is wrong with one of them is its answer.
 
         Raises MergePolicyNotFoundError, InvalidRequestError and UnprocessableError about the policy.
         """
         reading = self._executor.submit(self._configurations.current, tenant)
-        read = self._read(tenant, list(asked))
+        read = self.identities(tenant, list(asked))
         configuration = reading.result()
         policy = policy_of(configuration, policy_id)
         if policy.graph is GraphType.PRIVATE:
-            others = {xid for items in read.values() for xid in readable_members(items.head) or ()}
-            read |= self._read(tenant, sorted(others - read.keys()))
+            read |= self.missing_members(tenant, read)
         answers: dict[Xid, Person | TesseraError] = {}
+        alive: dict[frozenset[Xid], Person] = {}
         for xid, namespace in asked.items():
             try:
                 expect_namespace(configuration, namespace)
-                if xid not in read:
-                    raise EntityNotFoundError
-                members = {xid: read[xid]}
-                if policy.graph is GraphType.PRIVATE:
-                    members |= {other: read[other] for other in other_members(read[xid].head) if other in read}
-                answers[xid] = seen(xid, members, policy, configuration, now_ms)
+                members = members_of(xid, read, policy)
+                person = alive.get(frozenset(members))
+                if person is None:
+                    person = seen(tenant, xid, members, policy, configuration, now_ms)
+                    # Where nothing is alive, each identity's own links tell whether it is found.
+                    if person.fragments or person.streams:
+                        alive[frozenset(members)] = person
+                answers[xid] = replace(person, xid=xid, members=members)
             except TesseraError as error:
                 answers[xid] = error
         return answers
 
-    def _read(self, tenant: Tenant, xids: Sequence[Xid]) -> dict[Xid, IdentityItems]:
-        found = self._executor.map(lambda xid: self._store.identity(tenant, xid), xids)
+    def identities(self, tenant: Tenant, xids: Sequence[Xid]) -> dict[Xid, IdentityItems]:
+        """Read identities side by side, the first of them in the caller's thread; those that exist are returned."""
+        if not xids:
+            return {}
+        rest = self._executor.map(lambda xid: self._store.identity(tenant, xid), xids[1:])
+        found = [self._store.identity(tenant, xids[0]), *rest]
         return {items.head.xid: items for items in found if items is not None}
 
-    def _others(self, tenant: Tenant, head: Head) -> dict[Xid, IdentityItems]:
-        xids = other_members(head)
-        if len(xids) == 1:
-            # One more read needs no other thread.
-            found = self._store.identity(tenant, xids[0])
-            return {} if found is None else {found.head.xid: found}
-        return self._read(tenant, xids)
+    def missing_members(self, tenant: Tenant, read: Mapping[Xid, IdentityItems]) -> dict[Xid, IdentityItems]:
+        """Read the members of the graphs of identities that are not among them; graphs too large are passed over."""
+        members: set[Xid] = set()
+        for items in read.values():
+            with suppress(TooManyRelatedIdentitiesError):
+                members.update(other_members(items.head))
+        return self.identities(tenant, sorted(members - read.keys()))
 
 
 def expect_namespace(configuration: Configuration, code: str | None) -> None:
@@ -152,14 +179,6 @@ def expect_namespace(configuration: Configuration, code: str | None) -> None:
     """
     if code is not None and configuration.namespace(code) is None:
         raise InvalidRequestError(f"The namespace {code} is not known in this sandbox")
-
-
-def readable_members(head: Head) -> Sequence[Xid] | None:
-    """Return the other members of a graph, or ``None`` for one that is too large to be read."""
-    try:
-        return other_members(head)
-    except TooManyRelatedIdentitiesError:
-        return None
 
 
 def other_members(head: Head) -> Sequence[Xid]:
@@ -173,7 +192,21 @@ def other_members(head: Head) -> Sequence[Xid]:
     return head.members
 
 
+def members_of(xid: Xid, read: Mapping[Xid, IdentityItems], policy: MergePolicy) -> dict[Xid, IdentityItems]:
+    """Return the members of an identity's graph under a policy, it first, from what has been read.
+
+    Raises EntityNotFoundError when the identity is not there, and TooManyRelatedIdentitiesError.
+    """
+    if xid not in read:
+        raise EntityNotFoundError
+    members = {xid: read[xid]}
+    if policy.graph is GraphType.PRIVATE:
+        members |= {other: read[other] for other in other_members(read[xid].head) if other in read}
+    return members
+
+
 def seen(
+    tenant: Tenant,
     xid: Xid,
     members: Mapping[Xid, IdentityItems],
     policy: MergePolicy,
@@ -188,7 +221,7 @@ def seen(
     streams = live_streams(members.values(), policy, configuration, now_ms)
     if not fragments and not streams and not _is_known_by_graph(members, members[xid].head, configuration):
         raise EntityNotFoundError
-    return Person(xid, policy, configuration, members, fragments, streams)
+    return Person(tenant, xid, policy, configuration, members, fragments, streams, now_ms)
 
 
 def policy_of(configuration: Configuration, policy_id: str | None) -> MergePolicy:

@@ -21,8 +21,8 @@ from tessera.domain.merge import event_datasets, is_deleted
 from tessera.domain.profile import Event
 from tessera.domain.tenant import Tenant
 from tessera.services.profile_reader import Person
+from tessera.storage.event_table import EventPage
 from tessera.storage.profile_items import event_hash, hash_of, time_key
-from tessera.storage.profile_table import EventPage
 
 MAX_PAGE_BYTES = 5_000_000
 MAX_PAGE_SECONDS = 5.0

@@ -6,8 +6,9 @@ Partition ``<tenant>#<XID>`` holds everything of one identity, by sort key:
 |---|---|---|
 | ``E#<time><hash>`` | event | ``d`` dataset, ``p`` place, ``b`` body, ``ttl`` expiry |
 | ``H`` | head | ``n`` version, ``b`` identity, assertions, removals, members; ``c`` cutoff |
-| ``R#<dataset>`` | record fragment | ``p`` place, ``b`` body, ``cd`` custom date; later ``fl`` floor, ``st`` stamps |
-| ``S#<dataset>`` | event stream | ``p`` place, ``ad`` last active day, ``au`` alive until, ``b`` partial aggregates |
+| ``R#<dataset>`` | record fragment | ``p`` place, ``b`` body, ``cd`` custom date, ...; see ``record_items`` |
+| ``S#<dataset>`` | event stream | ``n`` version, ``p`` place, ``ad`` last active day, ``b`` partial aggregates, ... |
+| ``S#<dataset>#...`` | part of a stream | ``b`` body; see ``stream_items`` |
 
 so that one Query from ``H`` on returns everything but the events. Every item has ``v``, the version of its format.
 ``<time>`` is 13 hexadecimal digits of milliseconds since 1970, shifted so that they sort also before it;
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from tessera.domain.graph import Block, Head, Removal
 from tessera.domain.identity import Identity, Xid, shard_of
 from tessera.domain.place import Place
-from tessera.domain.profile import Event, EventStream, RecordFragment
+from tessera.domain.profile import Event
 from tessera.domain.tenant import Tenant, digest, url_safe
 from tessera.storage.codec import FORMAT_VERSION, pack, unpack
 
@@ -38,12 +39,12 @@ if TYPE_CHECKING:
 
 HEAD = "H"
 _EVENT = "E#"
-_RECORD = "R#"
-_STREAM = "S#"
-_KINDS = {_EVENT: "events", _RECORD: "records", _STREAM: "streams"}
+RECORD = "R#"
+STREAM = "S#"
+_KINDS = {_EVENT: "events", RECORD: "records", STREAM: "streams"}
 _TIME_OFFSET = 1 << 48
 _TIME_DIGITS = 13
-_VERSION: Any = {"N": str(FORMAT_VERSION)}
+VERSION: Any = {"N": str(FORMAT_VERSION)}
 
 
 def partition(tenant: Tenant, xid: Xid) -> str:
@@ -59,16 +60,6 @@ def xid_of(partition_key: str) -> Xid:
 def key(tenant: Tenant, xid: Xid, sort: str) -> dict[str, Any]:
     """Primary key of an item."""
     return {"pk": {"S": partition(tenant, xid)}, "sk": {"S": sort}}
-
-
-def record_sort(dataset_id: str) -> str:
-    """Sort key of the record fragment of a dataset."""
-    return _RECORD + dataset_id
-
-
-def stream_sort(dataset_id: str) -> str:
-    """Sort key of the event stream of a dataset."""
-    return _STREAM + dataset_id
 
 
 def kind_of(sort: str) -> str:
@@ -131,7 +122,7 @@ def head_item(tenant: Tenant, head: Head) -> dict[str, Any]:
         body["k"] = [list(block) for block in head.blocks]
     item: dict[str, Any] = {
         **key(tenant, head.xid, HEAD),
-        "v": _VERSION,
+        "v": VERSION,
         "n": {"N": str(head.version + 1)},
         "b": {"B": pack(body)},
     }
@@ -159,82 +150,11 @@ def head_of(item: Item) -> Head:
     )
 
 
-def record_item(tenant: Tenant, fragment: RecordFragment) -> dict[str, Any]:
-    """Write a record fragment."""
-    item: dict[str, Any] = {
-        **key(tenant, fragment.xid, record_sort(fragment.dataset_id)),
-        "v": _VERSION,
-        "p": {"S": fragment.place},
-        "b": {"B": pack(fragment.body)},
-        "ik": {"S": dataset_index(tenant, fragment.dataset_id, shard_of(fragment.xid))},
-    }
-    if fragment.custom_date_ms is not None:
-        item["cd"] = {"N": str(fragment.custom_date_ms)}
-    return item
-
-
-class StoredRecord(RecordFragment):
-    """A record fragment as it is stored: its body is decoded when it is asked for, and each time anew.
-
-    What chooses and ranks fragments stands beside the body, so most is known without decoding, and a merge of many
-    fragments never holds more than one of them.
-    """
-
-    __slots__ = ("_packed",)
-    _packed: bytes
-
-    def __init__(self, item: Item) -> None:
-        custom_date = item.get("cd")
-        put = object.__setattr__
-        put(self, "xid", xid_of(item["pk"]["S"]))
-        put(self, "dataset_id", item["sk"]["S"][len(_RECORD) :])
-        put(self, "place", Place(item["p"]["S"]))
-        put(self, "custom_date_ms", None if custom_date is None else int(custom_date["N"]))
-        put(self, "_packed", item["b"]["B"])
-
-    @property
-    def body(self) -> dict[str, Any]:
-        """Decode the body."""
-        decoded: dict[str, Any] = unpack(self._packed)
-        return decoded
-
-
-def record_of(item: Item) -> RecordFragment:
-    """Read a record fragment."""
-    return StoredRecord(item)
-
-
-def stream_item(tenant: Tenant, stream: EventStream) -> dict[str, Any]:
-    """Write an event stream."""
-    item: dict[str, Any] = {
-        **key(tenant, stream.xid, stream_sort(stream.dataset_id)),
-        "v": _VERSION,
-        "p": {"S": stream.place},
-        "ad": {"N": str(stream.last_active_day)},
-        "ik": {"S": dataset_index(tenant, stream.dataset_id, shard_of(stream.xid))},
-    }
-    if stream.alive_until_ms is not None:
-        item["au"] = {"N": str(stream.alive_until_ms)}
-    return item
-
-
-def stream_of(item: Item) -> EventStream:
-    """Read an event stream."""
-    alive_until = item.get("au")
-    return EventStream(
-        xid=xid_of(item["pk"]["S"]),
-        dataset_id=item["sk"]["S"][len(_STREAM) :],
-        place=Place(item["p"]["S"]),
-        last_active_day=int(item["ad"]["N"]),
-        alive_until_ms=None if alive_until is None else int(alive_until["N"]),
-    )
-
-
 def event_item(tenant: Tenant, event: Event) -> dict[str, Any]:
     """Write an event."""
     item: dict[str, Any] = {
         **key(tenant, event.xid, event_sort(event.key)),
-        "v": _VERSION,
+        "v": VERSION,
         "d": {"S": event.dataset_id},
         "p": {"S": event.place},
         "b": {"B": pack(event.body)},

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -15,36 +13,25 @@ from botocore.exceptions import ClientError
 from tessera.domain.graph import Head
 from tessera.domain.identity import INDEX_SHARDS, Xid
 from tessera.domain.place import Place
-from tessera.domain.profile import Event, EventStream, IdentityItems, RecordFragment
+from tessera.domain.profile import IdentityItems, RecordFragment
 from tessera.domain.tenant import Tenant
+from tessera.domain.upsert import UpdatedFragment
 from tessera.storage import profile_items as items
+from tessera.storage import record_items
+from tessera.storage.event_table import EventTable
+from tessera.storage.record_items import FragmentTooLargeError, ReadRecord
 from tessera.storage.registry import LostRaceError, lost_race
+from tessera.storage.stream_items import streams_of
 
 if TYPE_CHECKING:
-    from types_boto3_dynamodb import DynamoDBClient
     from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
+# An item has 400 KB at most, with its keys.
+MAX_FRAGMENT_BYTES = 390_000
 _BATCH_GET = 100
 _INDEX = "index"
 _MOST_SHARDS_AT_ONCE = 32
 _MOST_QUERIES_AT_ONCE = 256
-
-
-class Written(Enum):
-    """What became of a row."""
-
-    NEW = "new"
-    UNCHANGED = "unchanged"
-    CONFLICT = "conflict"
-
-
-@dataclass(frozen=True, slots=True)
-class EventPage:
-    """Events of one identity in order, the size read in bytes, and whether there may be more behind them."""
-
-    events: list[Event]
-    bytes_read: int
-    more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +42,8 @@ class KeyPage:
     last: str | None
 
 
-class ProfileTable:
+class ProfileTable(EventTable):
     """The profile store's table. Reads are strongly consistent."""
-
-    def __init__(self, client: DynamoDBClient, table: str) -> None:
-        self._client = client
-        self._table = table
 
     def identity(self, tenant: Tenant, xid: Xid) -> IdentityItems | None:
         """Read everything of an identity but its events: one Query, more only above 1 MB."""
@@ -72,53 +55,27 @@ class ProfileTable:
         }
         head: Head | None = None
         fragments: list[RecordFragment] = []
-        streams: list[EventStream] = []
+        streams: list[Any] = []
         while True:
             answer = self._client.query(**request)
             for item in answer["Items"]:
                 kind = item["sk"]["S"][0]
                 if kind == "R":
-                    fragments.append(items.record_of(item))
+                    if not record_items.is_stub(item):
+                        fragments.append(record_items.record_of(item))
                 elif kind == "S":
-                    streams.append(items.stream_of(item))
+                    streams.append(item)
                 else:
                     head = items.head_of(item)
             if "LastEvaluatedKey" not in answer:
                 break
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
-        return None if head is None else IdentityItems(head, fragments, streams)
+        return None if head is None else IdentityItems(head, fragments, streams_of(streams))
 
     def heads(self, tenant: Tenant, xids: Iterable[Xid], executor: Executor | None = None) -> dict[Xid, Head]:
         """Read the heads that exist of the identities asked for."""
         keys = [items.key(tenant, xid, items.HEAD) for xid in xids]
         return {head.xid: head for head in map(items.head_of, self._batch_get(keys, executor))}
-
-    def streams(
-        self, tenant: Tenant, xids: Iterable[Xid], dataset_id: str, executor: Executor | None = None
-    ) -> dict[Xid, EventStream]:
-        """Read the streams that exist of a dataset under the identities asked for."""
-        sort = items.stream_sort(dataset_id)
-        keys = [items.key(tenant, xid, sort) for xid in xids]
-        return {stream.xid: stream for stream in map(items.stream_of, self._batch_get(keys, executor))}
-
-    def _batch_get(self, keys: Sequence[dict[str, Any]], executor: Executor | None) -> Iterator[dict[str, Any]]:
-        pages = [list(keys[start : start + _BATCH_GET]) for start in range(0, len(keys), _BATCH_GET)]
-        run = map if executor is None else executor.map
-        for found in run(self._batch_get_page, pages):
-            yield from found
-
-    def _batch_get_page(self, keys: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        found: list[Any] = []
-        wanted: Any = {self._table: {"Keys": keys, "ConsistentRead": True}}
-        delay = 0.02
-        while True:
-            answer = self._client.batch_get_item(RequestItems=wanted)
-            found.extend(answer["Responses"].get(self._table, ()))
-            wanted = answer.get("UnprocessedKeys")
-            if not wanted:
-                return found
-            time.sleep(random.uniform(0, delay))  # noqa: S311 - jitter
-            delay = min(1.0, delay * 2)
 
     def sample(self, tenant: Tenant, dataset_ids: Sequence[str], count: int, executor: Executor) -> Iterator[list[Xid]]:
         """Walk persons by the index, shard by shard in random order, each person once by the identity that leads.
@@ -208,97 +165,64 @@ class ProfileTable:
                 raise LostRaceError from error
             raise
 
-    def put_record(self, tenant: Tenant, fragment: RecordFragment) -> Written:
-        """Write a record; of two of the same identity and dataset the one at the higher place stays."""
+    def put_record(self, tenant: Tenant, fragment: RecordFragment) -> bool:
+        """Write a record as a whole; of two of the same identity and dataset the one at the higher place stays.
+
+        Tells whether this one does. Raises LostRaceError when the other one has updates against which this one has
+        to be weighed: then it is for ``records`` and ``change_record``.
+        """
+        return self._put_whole(record_items.record_item(tenant, fragment))
+
+    def put_stub(self, tenant: Tenant, xid: Xid, dataset_id: str, place: Place) -> bool:
+        """Delete a record by an operation at a place; see ``put_record``."""
+        return self._put_whole(record_items.stub_item(tenant, xid, dataset_id, place))
+
+    def _put_whole(self, item: dict[str, Any]) -> bool:
         try:
             self._client.put_item(
                 TableName=self._table,
-                Item=items.record_item(tenant, fragment),
-                ConditionExpression="attribute_not_exists(pk) OR p < :place",
-                ExpressionAttributeValues={":place": {"S": fragment.place}},
-            )
-        except ClientError as error:
-            if lost_race(error):
-                return Written.UNCHANGED
-            raise
-        return Written.NEW
-
-    def put_stream(self, tenant: Tenant, stream: EventStream, replaced: EventStream | None) -> None:
-        """Write a stream that is new, or that replaces the one read before.
-
-        Raises LostRaceError when another writer was there first.
-        """
-        condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
-        if replaced is not None:
-            condition = {
-                "ConditionExpression": "p = :place AND ad = :day",
-                "ExpressionAttributeValues": {
-                    ":place": {"S": replaced.place},
-                    ":day": {"N": str(replaced.last_active_day)},
-                },
-            }
-        try:
-            self._client.put_item(TableName=self._table, Item=items.stream_item(tenant, stream), **condition)
-        except ClientError as error:
-            if lost_race(error):
-                raise LostRaceError from error
-            raise
-
-    def put_event(self, tenant: Tenant, event: Event, cutoff: Place | None) -> Written:
-        """Write an event; of two bodies of the same event the one at the lower place stays (law 3).
-
-        One at or below ``cutoff`` was deleted and does not count. A second, different body is a conflict, whichever
-        of the two is stored already.
-        """
-        item = items.event_item(tenant, event)
-        values: dict[str, Any] = {":place": {"S": event.place}}
-        condition = "attribute_not_exists(pk) OR p > :place"
-        if cutoff is not None:
-            values[":cutoff"] = {"S": cutoff}
-            condition += " OR p <= :cutoff"
-        try:
-            answer = self._client.put_item(
-                TableName=self._table,
                 Item=item,
-                ConditionExpression=condition,
-                ExpressionAttributeValues=values,
-                ReturnValues="ALL_OLD",
+                ConditionExpression="attribute_not_exists(pk) OR p < :place",
+                ExpressionAttributeValues={":place": item["p"]},
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except ClientError as error:
             if not lost_race(error):
                 raise
-            stored: Any = error.response.get("Item", {})
-            return Written.UNCHANGED if stored.get("b") == item["b"] else Written.CONFLICT
-        replaced = answer.get("Attributes")
-        if replaced is None or (cutoff is not None and replaced["p"]["S"] <= cutoff) or replaced["b"] == item["b"]:
-            return Written.NEW
-        return Written.CONFLICT
+            stored: Any = error.response.get("Item")
+            if stored and not record_items.has_stamps(stored):
+                return False
+            raise LostRaceError from error
+        return True
 
-    def events(
-        self, tenant: Tenant, xid: Xid, low: str, high: str, *, forward: bool, limit: int, after: str | None = None
-    ) -> EventPage:
-        """Read events of an identity with ``low <= key <= high`` in order, at most ``limit`` or 1 MB of them.
+    def records(
+        self, tenant: Tenant, xids: Iterable[Xid], dataset_id: str, executor: Executor | None = None
+    ) -> dict[Xid, ReadRecord]:
+        """Read the records, and what deletes left of records, that are there of a dataset, in order to change them."""
+        sort = record_items.record_sort(dataset_id)
+        found = self._batch_get([items.key(tenant, xid, sort) for xid in xids], executor)
+        return {record.xid: record for record in map(ReadRecord, found)}
 
-        The walk starts behind the key ``after`` if one is given.
+    def change_record(
+        self, tenant: Tenant, xid: Xid, dataset_id: str, fragment: UpdatedFragment, before: ReadRecord | None
+    ) -> bool:
+        """Write a record in place of what was read; tells whether it is any different.
+
+        Raises LostRaceError when somebody else has written it since, and FragmentTooLargeError.
         """
-        request: dict[str, Any] = {
-            "TableName": self._table,
-            "KeyConditionExpression": "pk = :pk AND sk BETWEEN :low AND :high",
-            "ExpressionAttributeValues": {
-                ":pk": {"S": items.partition(tenant, xid)},
-                ":low": {"S": items.event_sort(low)},
-                ":high": {"S": items.event_sort(high)},
-            },
-            "ScanIndexForward": forward,
-            "Limit": limit,
-            "ConsistentRead": True,
-        }
-        if after is not None:
-            request["ExclusiveStartKey"] = items.key(tenant, xid, items.event_sort(after))
-        answer = self._client.query(**request)
-        size = sum(len(item["b"]["B"]) for item in answer["Items"])
-        return EventPage([items.event_of(item) for item in answer["Items"]], size, "LastEvaluatedKey" in answer)
+        item = record_items.updated_item(tenant, xid, dataset_id, fragment, before)
+        if record_items.is_as_before(item, before):
+            return False
+        size = sum(len(item[name]["B"]) for name in ("b", "st") if name in item)
+        if size > MAX_FRAGMENT_BYTES:
+            raise FragmentTooLargeError(size, MAX_FRAGMENT_BYTES)
+        try:
+            self._client.put_item(TableName=self._table, Item=item, **record_items.unwritten_since(before))
+        except ClientError as error:
+            if lost_race(error):
+                raise LostRaceError from error
+            raise
+        return True
 
     def keys_at_or_below(self, tenant: Tenant, xid: Xid, cutoff: Place, *, after: str | None, limit: int) -> KeyPage:
         """List the records, streams and events of an identity that a cutoff reaches, looking at ``limit`` or 1 MB.
@@ -320,9 +244,24 @@ class ProfileTable:
         last = answer.get("LastEvaluatedKey")
         return KeyPage([item["sk"]["S"] for item in answer["Items"]], None if last is None else last["sk"]["S"])
 
+    def delete_of_batch(self, tenant: Tenant, xid: Xid, sort: str, batch: str) -> None:
+        """Delete an item whose place begins with that of a batch; another one stays as it is."""
+        try:
+            self._client.delete_item(
+                TableName=self._table,
+                Key=items.key(tenant, xid, sort),
+                ConditionExpression="begins_with(p, :batch)",
+                ExpressionAttributeValues={":batch": {"S": batch}},
+            )
+        except ClientError as error:
+            if not lost_race(error):
+                raise
+
     def delete_at_or_below(self, tenant: Tenant, xid: Xid, sort: str, cutoff: Place) -> None:
         """Delete an item, unless it is gone or has a place above the cutoff by now: then it stays as it is."""
         try:
+            if items.kind_of(sort) == "streams":
+                self.delete_parts_at_or_below(tenant, xid, sort, cutoff)
             self._client.delete_item(
                 TableName=self._table,
                 Key=items.key(tenant, xid, sort),
@@ -332,6 +271,8 @@ class ProfileTable:
         except ClientError as error:
             if not lost_race(error):
                 raise
+        except LostRaceError:
+            return
 
 
 def _first_of_all(pages: Sequence[tuple[list[Xid], bool]]) -> list[Xid]:

@@ -7,9 +7,14 @@
 | ``<tenant>#pointer#<replica>`` | ``pointer`` | the current version of the sandbox's configuration |
 | ``<tenant>#configuration`` | version, ten digits | one version of it, never changed |
 | ``<tenant>#dataset`` | dataset id | a dataset as the catalogue shows it |
+| ``<tenant>#schema`` | kind and key of its id | a schema, class, field group or data type |
+| ``<tenant>#schema-version`` | hash of its content | all that rows of a schema are judged by, never changed |
+| ``<tenant>#descriptor`` | descriptor id | what is said of a field of a schema |
 | ``<tenant>#batch`` | batch id | a batch and its status |
 | ``<tenant>#job`` | ULID | a job, by ``kind``, and how far it is |
 | ``<tenant>#policy`` | policy id, version in ten digits | a superseded version of a merge policy |
+| ``<tenant>#attribute`` | UUID | the definition of a computed attribute |
+| ``<tenant>#attribute-name`` | name | the id of the computed attribute that has the name |
 | ``<tenant>#links#<XID>`` | ULID | a change of a link made by hand |
 
 Every item holds ``v``, the version of its format, and ``b``, its body.

@@ -4,23 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Self
 
-from tessera.domain.computed.window import Unit, Window
+from tessera.domain.computed.rule import Rule
 
 GROUP = "ComputedAttributes"
-
-
-class Function(StrEnum):
-    """How the values of events become one."""
-
-    SUM = "SUM"
-    COUNT = "COUNT"
-    MIN = "MIN"
-    MAX = "MAX"
-    MOST_RECENT = "MOST_RECENT"
-    LIST = "LIST"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,24 +16,25 @@ class ComputedAttribute:
     """A published attribute.
 
     ``number`` counts the attributes that a sandbox ever published: stored state names an attribute by it, and says
-    up to which number it is complete. ``ready`` is whether events from before it was published are in every state.
+    up to which number it is complete. ``rule`` is what a read needs, which does not parse expressions. ``ready`` is
+    whether events from before it was published are in every state.
     """
 
     number: int
     name: str
     expression: str
-    window: Window
+    rule: Rule
     ready: bool = False
 
     def to_document(self) -> list[Any]:
         """Write it as it stands in the configuration's document."""
-        return [self.number, self.name, self.expression, self.window.count, self.window.unit.value, self.ready]
+        return [self.number, self.name, self.expression, self.rule.to_document(), self.ready]
 
     @classmethod
     def from_document(cls, document: list[Any]) -> Self:
         """Read it from the configuration's document."""
-        number, name, expression, count, unit, ready = document
-        return cls(number, name, expression, Window(count, Unit(unit)), ready)
+        number, name, expression, rule, ready = document
+        return cls(number, name, expression, Rule.from_document(rule), ready)
 
 
 def schema_namespace(org_id: str) -> str:
@@ -56,11 +45,12 @@ def schema_namespace(org_id: str) -> str:
     return "_" + "".join(letter for letter in org_id.partition("@")[0].lower() if letter.isalnum())
 
 
-def place_values(entity: Mapping[str, Any], namespace: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def place_values(entity: Mapping[str, Any], at: tuple[str, str], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return an entity with computed values where they belong; theirs is the place, whatever a record put there."""
+    namespace, group = at
     own = entity.get(namespace)
-    kept = {name: value for name, value in own.items() if name != GROUP} if isinstance(own, dict) else {}
+    kept = {name: value for name, value in own.items() if name != group} if isinstance(own, dict) else {}
     if values:
-        kept[GROUP] = dict(values)
+        kept[group] = dict(values)
     placed = {name: value for name, value in entity.items() if name != namespace}
     return {**placed, namespace: kept} if kept else placed

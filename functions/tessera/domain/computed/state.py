@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Context, Decimal
+from functools import partial, reduce
 from math import isfinite
 from typing import Any, NamedTuple
 
-from tessera.domain.computed.attribute import Function
-from tessera.domain.computed.window import Window
+from tessera.domain.computed.rule import Function, Rule
 from tessera.domain.place import Place
 from tessera.domain.times import iso_ms, parse_ms
 
@@ -24,47 +24,11 @@ from tessera.domain.times import iso_ms, parse_ms
 _EXACT = Context(prec=2000)
 _MAX_SAFE_INTEGER = 1 << 53
 _MAX_INTEGER = 1 << 63
-
-
-class Period(NamedTuple):
-    """Whole calendar units around the instant of a read: ``first`` to before ``end``, counted from the present one.
-
-    ``None`` is without bound.
-    """
-
-    window: Window
-    first: int | None
-    end: int | None
-
-    def covers(self, time_ms: int, now_ms: int) -> bool:
-        """Tell whether a time lies in the period as it is at an instant."""
-        away = self.window.unit.bucket(time_ms) - self.window.unit.bucket(now_ms)
-        return (self.first is None or away >= self.first) and (self.end is None or away < self.end)
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """How an attribute's values are kept and combined; ``size`` is how many of the latest values it shows."""
-
-    function: Function
-    window: Window
-    size: int = 1
-    periods: tuple[Period, ...] = ()
-
-    @property
-    def keeps_latest(self) -> bool:
-        """Tell whether it shows values as they came, and not what was computed of them."""
-        return self.function in (Function.MOST_RECENT, Function.LIST)
-
-    def covers(self, time_ms: int, now_ms: int) -> bool:
-        """Tell whether an event at a time counts at an instant."""
-        return self.window.start(now_ms) <= time_ms < now_ms and all(
-            period.covers(time_ms, now_ms) for period in self.periods
-        )
+_TIE_LENGTH = 8
 
 
 class Contribution(NamedTuple):
-    """What one event gives to attributes, by their numbers. ``tie`` orders events of the same millisecond."""
+    """What one event gives to attributes, by their numbers. ``tie`` is the event's hash: it orders equal times."""
 
     time_ms: int
     tie: str
@@ -77,7 +41,7 @@ class State:
 
     ``generation`` is the number of the last attribute for which it is complete; ``cutoff`` is the place of the last
     delete that it was built after. ``partials`` holds by attribute and bucket, ``latest`` by attribute the newest
-    first as ``[time, tie, value]``, ``waiting`` events to come.
+    first as ``[time, tie, value]``, ``waiting`` events to come in order of time.
     """
 
     generation: int = 0
@@ -91,6 +55,10 @@ class State:
         return cutoff is None or (self.cutoff is not None and self.cutoff >= cutoff)
 
 
+# How many events that were waiting one fold takes in: a write can touch only so many items.
+MAX_SETTLED = 25
+
+
 def fold(state: State, arrived: Iterable[Contribution], rules: Mapping[str, Rule], now_ms: int) -> State:
     """Add events to a state, and drop what no read will see any more.
 
@@ -99,21 +67,24 @@ def fold(state: State, arrived: Iterable[Contribution], rules: Mapping[str, Rule
     behind still find it.
     """
     known = {number: rule for number, rule in rules.items() if int(number) <= state.generation}
+    units = {rule.window.unit for rule in known.values()}
     partials = {number: dict(kept) for number, kept in state.partials.items() if number in known}
     latest = {number: list(kept) for number, kept in state.latest.items() if number in known}
-    waiting: list[Contribution] = []
-    for contribution in (*state.waiting, *arrived):
+    due = [one for one in state.waiting if one.time_ms < now_ms][:MAX_SETTLED]
+    waiting = [*state.waiting[len(due) :]]
+    for contribution in (*due, *arrived):
         if contribution.time_ms >= now_ms:
             waiting.append(contribution)
             continue
+        buckets = {unit: str(unit.bucket(contribution.time_ms)) for unit in units}
         for number, value in contribution.values.items():
             rule = known.get(number)
             if rule is None:
                 continue
             if rule.keeps_latest:
-                latest.setdefault(number, []).append([contribution.time_ms, contribution.tie, value])
+                latest.setdefault(number, []).append(_entry(contribution, value))
             else:
-                bucket = str(rule.window.unit.bucket(contribution.time_ms))
+                bucket = buckets[rule.window.unit]
                 kept = partials.setdefault(number, {})
                 kept[bucket] = _merge(rule.function, kept[bucket], value) if bucket in kept else value
     for number, kept in partials.items():
@@ -128,7 +99,25 @@ def fold(state: State, arrived: Iterable[Contribution], rules: Mapping[str, Rule
         state,
         partials={number: kept for number, kept in partials.items() if kept},
         latest={number: entries for number, entries in latest.items() if entries},
-        waiting=sorted(waiting, key=lambda one: (one.time_ms, one.tie)),
+        waiting=tuple(sorted(waiting, key=lambda one: (one.time_ms, one.tie))),
+    )
+
+
+def completed(state: State, rebuilt: State, rules: Mapping[str, Rule], now_ms: int) -> State:
+    """Return a state with what a rebuilt one has of later attributes.
+
+    Of those that it had before it keeps its own: that counts events which have expired since.
+    """
+    while any(one.time_ms < now_ms for one in state.waiting):
+        state = fold(state, (), rules, now_ms)
+
+    def joined(own: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+        return {**own, **{number: kept for number, kept in new.items() if int(number) > state.generation}}
+
+    return replace(
+        rebuilt,
+        partials=joined(state.partials, rebuilt.partials),
+        latest=joined(state.latest, rebuilt.latest),
     )
 
 
@@ -136,22 +125,22 @@ def value_of(states: Iterable[State], number: str, rule: Rule, now_ms: int) -> A
     """Combine what states hold of an attribute into its value at an instant; ``None`` when there is none."""
     if rule.keeps_latest:
         return _shown_latest(rule, _newest(_latest_of(states, number, rule, now_ms), rule.size))
-    found: Any = None
-    for part in _parts_of(states, number, rule, now_ms):
-        found = part if found is None else _merge(rule.function, found, part)
-    if found is None or rule.function in (Function.MIN, Function.MAX):
-        return found
-    return _shown_number(found)
+    parts = _parts_of(states, number, rule, now_ms)
+    if rule.function in (Function.MIN, Function.MAX):
+        return reduce(partial(_better, rule.function), parts, next(parts, None))
+    exact = [_exact(part) for part in parts]
+    return _shown_number(reduce(_EXACT.add, exact)) if exact else None
 
 
 def _parts_of(states: Iterable[State], number: str, rule: Rule, now_ms: int) -> Iterator[Any]:
     unit = rule.window.unit
     present = unit.bucket(now_ms)
+    first = present - rule.window.count
     for state in states:
         for bucket, part in state.partials.get(number, {}).items():
             # A period is of whole units, so all of a bucket lies where its first millisecond does.
-            if present - rule.window.count <= int(bucket) <= present and all(
-                period.covers(unit.start(int(bucket)), now_ms) for period in rule.periods
+            if first <= int(bucket) <= present and (
+                not rule.periods or all(period.covers(unit.start(int(bucket)), now_ms) for period in rule.periods)
             ):
                 yield part
         for waiting in state.waiting:
@@ -166,7 +155,11 @@ def _latest_of(states: Iterable[State], number: str, rule: Rule, now_ms: int) ->
                 yield entry
         for waiting in state.waiting:
             if number in waiting.values and rule.covers(waiting.time_ms, now_ms):
-                yield [waiting.time_ms, waiting.tie, waiting.values[number]]
+                yield _entry(waiting, waiting.values[number])
+
+
+def _entry(contribution: Contribution, value: Any) -> list[Any]:
+    return [contribution.time_ms, contribution.tie[:_TIE_LENGTH], value]
 
 
 def _newest(entries: Iterable[Sequence[Any]], count: int) -> list[Sequence[Any]]:
@@ -253,9 +246,8 @@ def _kept(number: Decimal) -> Any:
     return str(number.normalize(_EXACT))
 
 
-def _shown_number(kept: Any) -> Any:
+def _shown_number(exact: Decimal) -> Any:
     """Round once, to the nearest double unless it is an integer of 64 bits; ``None`` beyond all doubles."""
-    exact = _exact(kept)
     if exact == exact.to_integral_value() and abs(exact) < _MAX_INTEGER:
         return int(exact)
     shown = float(exact)

@@ -18,12 +18,13 @@ _DAYS_BEFORE_SUNDAY = 4
 
 
 class Unit(StrEnum):
-    """A calendar unit."""
+    """A calendar unit; a window is made of all but years."""
 
     HOURS = "HOURS"
     DAYS = "DAYS"
     WEEKS = "WEEKS"
     MONTHS = "MONTHS"
+    YEARS = "YEARS"
 
     def bucket(self, time_ms: int) -> int:
         """Return the bucket in which a time lies; times are milliseconds since 1970."""
@@ -37,6 +38,8 @@ class Unit(StrEnum):
             case Unit.MONTHS:
                 day = datetime.fromtimestamp(time_ms // 1000, UTC)
                 return (day.year - 1970) * 12 + day.month - 1
+            case Unit.YEARS:
+                return datetime.fromtimestamp(time_ms // 1000, UTC).year - 1970
 
     def start(self, bucket: int) -> int:
         """Return the first millisecond of a bucket."""
@@ -50,6 +53,8 @@ class Unit(StrEnum):
             case Unit.MONTHS:
                 years, month = divmod(bucket, 12)
                 return int(datetime(1970 + years, month + 1, 1, tzinfo=UTC).timestamp()) * 1000
+            case Unit.YEARS:
+                return int(datetime(1970 + bucket, 1, 1, tzinfo=UTC).timestamp()) * 1000
 
 
 # The longest look-back of each unit (contract: data-and-pql §1.2).

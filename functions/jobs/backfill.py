@@ -1,0 +1,126 @@
+"""The tasks of the backfill machine: begin, plan, fill, finish, fail.
+
+All but ``fill`` take ``{"org_id", "sandbox", "attribute_id"}``; ``fill`` takes ``{"job": {those}, "share": {an item of
+the manifest}}`` and answers it with ``done``: the machine calls again until that is true.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from jobs.failure import reason_of
+from tessera.domain.tenant import Tenant
+from tessera.services.computed.backfill import Backfill, Filler, Share
+from tessera.services.computed.catalogue import AttributeCatalogue
+from tessera.services.computed.compiled import compile_attribute
+from tessera.storage import aws
+from tessera.storage.configuration import ConfigurationStore
+from tessera.storage.executions import Executions
+from tessera.storage.lake import Lake
+from tessera.storage.profile_table import ProfileTable
+from tessera.storage.registry import Registry
+from tessera.storage.stream_index import StreamIndex
+
+Event = Mapping[str, Any]
+Answer = dict[str, Any]
+
+_logger = Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME", "backfill"))
+
+
+@cache
+def _configurations() -> ConfigurationStore:
+    return ConfigurationStore(aws.dynamodb(), aws.registry_table())
+
+
+@cache
+def _catalogue() -> AttributeCatalogue:
+    return AttributeCatalogue(
+        _configurations(),
+        Registry(aws.dynamodb(), aws.registry_table()),
+        compile_attribute,
+        # The machine notes how far it is; starting it is the caller's.
+        Executions(aws.stepfunctions, lambda: os.environ["BACKFILL_MACHINE"]),
+    )
+
+
+@cache
+def _index() -> StreamIndex:
+    return StreamIndex(aws.dynamodb(), aws.profile_table())
+
+
+@cache
+def _lake() -> Lake:
+    return Lake(aws.s3(), aws.lake_bucket())
+
+
+@cache
+def _backfill() -> Backfill:
+    return Backfill(_catalogue(), _configurations(), _index(), _lake(), ThreadPoolExecutor(aws.CONNECTIONS))
+
+
+@cache
+def _filler() -> Filler:
+    store = ProfileTable(aws.dynamodb(), aws.profile_table())
+    return Filler(_catalogue(), _configurations(), _index(), store, _lake(), ThreadPoolExecutor(aws.CONNECTIONS))
+
+
+def _task(step: Callable[[Tenant, str, Event], Answer]) -> Callable[[Event, object], Answer]:
+    def handler(event: Event, context: object) -> Answer:
+        job = event.get("job", event)
+        tenant = Tenant(job["org_id"], job["sandbox"])
+        told = {"attribute": job["attribute_id"], "share": event.get("share")}
+        try:
+            answer = step(tenant, job["attribute_id"], event)
+        except Exception as error:
+            _logger.error("failed", **told, error=type(error).__name__)
+            raise
+        _logger.info("done", **told)
+        return answer
+
+    handler.__doc__ = step.__doc__
+    return handler
+
+
+@_task
+def begin(tenant: Tenant, attribute_id: str, event: Event) -> Answer:
+    """Note that the work begins; ``active`` tells whether there is any."""
+    return {**event, "active": _backfill().begin(tenant, attribute_id)}
+
+
+@_task
+def plan(tenant: Tenant, attribute_id: str, event: Event) -> Answer:
+    """Divide the streams into shares, ``shares`` of them."""
+    return {
+        "org_id": tenant.org_id,
+        "sandbox": tenant.sandbox,
+        "attribute_id": attribute_id,
+        "manifest_bucket": _lake().bucket,
+        "manifest_key": _lake().shares_key(tenant, attribute_id),
+        "shares": _backfill().plan(tenant, attribute_id),
+    }
+
+
+@_task
+def fill(tenant: Tenant, attribute_id: str, event: Event) -> Answer:
+    """Complete streams of a share for some minutes; ``done`` tells whether these were the last."""
+    return {**event, "done": _filler().fill(tenant, attribute_id, Share.from_document(event["share"]))}
+
+
+@_task
+def finish(tenant: Tenant, attribute_id: str, event: Event) -> Answer:
+    """Make the attribute readable."""
+    _backfill().finish(tenant, attribute_id)
+    return {}
+
+
+@_task
+def fail(tenant: Tenant, attribute_id: str, event: Event) -> Answer:
+    """Note that the machine gave up; ``error`` is what Step Functions caught."""
+    _backfill().fail(tenant, attribute_id, reason_of(event.get("error", {})))
+    return {}

@@ -1,0 +1,1 @@
+"""Computed attributes at work: compiled definitions, and what keeps their state right."""

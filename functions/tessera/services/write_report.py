@@ -1,0 +1,27 @@
+"""What became of rows that were applied."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tessera.domain.place import Place
+
+
+@dataclass(slots=True)
+class WriteReport:
+    """What became of rows; ``conflicts`` are the places of events that came with a second, different body.
+
+    ``refused`` are the places of updates that would make a record larger than it can be, each with the reason.
+    """
+
+    written: int = 0
+    unchanged: int = 0
+    conflicts: list[Place] = field(default_factory=list)
+    refused: dict[Place, str] = field(default_factory=dict)
+
+    def add(self, other: WriteReport) -> None:
+        """Add what became of other rows."""
+        self.written += other.written
+        self.unchanged += other.unchanged
+        self.conflicts += other.conflicts
+        self.refused |= other.refused

@@ -1,0 +1,100 @@
+"""The contract's scenarios of computed attributes, told for values that are exact at the read (data-and-pql §7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from api import profile_documents
+from tessera.domain.computed.window import Unit, Window
+from tessera.domain.fields import selection
+from tessera.domain.times import parse_ms
+from tessera.services.computed.compiled import compile_attribute
+from tessera.services.profile_reader import ProfileReader
+from tests.integration.executors import Inline
+from tests.integration.test_computed_values import APP, IDENTITIES, SHOP, World, worlds  # noqa: F401
+
+WEEKLY = Window(2, Unit.WEEKS)
+
+
+@pytest.fixture
+def world(worlds: Iterator[World]) -> World:  # noqa: F811
+    return next(worlds)
+
+
+def publish(world: World, name: str, expression: str, window: Window) -> None:
+    rule = compile_attribute(expression, window).rule
+    world.configurations.change(world.tenant, lambda known: known.with_attribute(name, expression, rule))
+    world.fill()
+
+
+def send(world: World, dataset_id: str, *timestamps: str) -> None:
+    for timestamp in timestamps:
+        world.accept(dataset_id, IDENTITIES[0], {"_id": timestamp, "timestamp": timestamp})
+    world.process(world.accepted)
+    world.accepted.clear()
+
+
+def value(world: World, name: str, now: str) -> Any:
+    reader = ProfileReader(world.configurations, world.table, Inline())
+    xid = IDENTITIES[0].xid(world.tenant)
+    person = reader.person(world.tenant, xid, namespace=None, policy_id=None, now_ms=parse_ms(now))
+    return person.entity().get("_acme", {}).get("ComputedAttributes", {}).get(name)
+
+
+def test_9_two_weeks_are_those_before_sunday(world: World) -> None:
+    world.now_ms = parse_ms("2023-10-10T00:00:00Z")
+    publish(world, "seen", "xEvent.count()", WEEKLY)
+    send(world, SHOP, "2023-10-01T00:00:00Z", "2023-09-30T23:59:00Z", "2023-10-15T00:00:00Z", "2023-10-08T00:00:00Z")
+    assert value(world, "seen", "2023-10-15T00:00:00Z") == 2
+    assert value(world, "seen", "2023-10-22T00:00:00Z") == 2
+    send(world, SHOP, "2023-10-21T23:59:59Z", "2023-10-22T00:00:00Z")
+    assert value(world, "seen", "2023-10-22T00:00:00Z") == 3
+
+
+def test_11_the_window_grows_through_the_week_and_snaps_back_on_sunday(world: World) -> None:
+    world.now_ms = parse_ms("2026-03-02T00:00:00Z")
+    publish(world, "seen", "xEvent.count()", WEEKLY)
+    send(world, SHOP, "2026-03-01T12:00:00Z", "2026-03-08T12:00:00Z")
+    assert value(world, "seen", "2026-03-21T23:59:59Z") == 2
+    assert value(world, "seen", "2026-03-22T00:00:00Z") == 1
+
+
+def test_15_an_event_in_a_dataset_that_is_not_for_profiles_does_not_count(world: World) -> None:
+    world.configurations.change(
+        world.tenant, lambda known: known.with_dataset(replace(known.datasets[APP], profile_enabled=False))
+    )
+    publish(world, "seen", "xEvent.count()", WEEKLY)
+    send(world, SHOP, "2026-02-27T12:00:00Z")
+    send(world, APP, "2026-02-27T13:00:00Z")
+    assert value(world, "seen", "2026-02-28T00:00:00Z") == 1
+
+
+def test_16_a_value_has_what_came_a_moment_ago(world: World) -> None:
+    publish(world, "seen", "xEvent.count()", WEEKLY)
+    for number in range(1, 4):
+        send(world, SHOP, f"2026-02-27T1{number}:00:00Z")
+        assert value(world, "seen", "2026-02-28T00:00:00Z") == number
+
+
+def test_a_computed_value_is_selected_and_explained_like_any_other(world: World) -> None:
+    publish(world, "seen", "xEvent.count()", WEEKLY)
+    send(world, SHOP, "2026-02-27T11:00:00Z")
+    reader = ProfileReader(world.configurations, world.table, Inline())
+    xid = IDENTITIES[0].xid(world.tenant)
+    person = reader.person(world.tenant, xid, namespace=None, policy_id=None, now_ms=world.now_ms)
+    whole = profile_documents.profile(person, None, explained=True)
+    assert whole["entity"]["_acme"] == {"ComputedAttributes": {"seen": 1}}
+    assert whole["explain"]["_acme.ComputedAttributes.seen"] == {
+        "value": 1,
+        "rule": "computed",
+        "candidates": [{"value": 1}],
+    }
+    chosen = profile_documents.profile(person, selection(["_acme.ComputedAttributes.seen"]), explained=True)
+    assert chosen["entity"] == {"_acme": {"ComputedAttributes": {"seen": 1}}}
+    assert list(chosen["explain"]) == ["_acme.ComputedAttributes.seen"]
+    others = profile_documents.profile(person, selection(["identityMap"]))
+    assert set(others["entity"]) == {"identityMap"}

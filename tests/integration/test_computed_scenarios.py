@@ -14,6 +14,8 @@ from tessera.domain.fields import selection
 from tessera.domain.times import parse_ms
 from tessera.services.computed.compiled import compile_attribute
 from tessera.services.profile_reader import ProfileReader
+from tessera.storage import aws
+from tessera.storage import profile_items as items
 from tests.integration.executors import Inline
 from tests.integration.test_computed_values import APP, IDENTITIES, SHOP, World, worlds  # noqa: F401
 
@@ -61,6 +63,24 @@ def test_11_the_window_grows_through_the_week_and_snaps_back_on_sunday(world: Wo
     send(world, SHOP, "2026-03-01T12:00:00Z", "2026-03-08T12:00:00Z")
     assert value(world, "seen", "2026-03-21T23:59:59Z") == 2
     assert value(world, "seen", "2026-03-22T00:00:00Z") == 1
+
+
+def test_12_what_expires_goes_on_counting_until_it_leaves_the_window(world: World) -> None:
+    world.now_ms = parse_ms("2026-01-10T00:00:00Z")
+    publish(world, "seen", "xEvent.count()", Window(3, Unit.MONTHS))
+    send(world, SHOP, "2026-01-05T00:00:00Z", "2026-01-06T00:00:00Z")
+    # What DynamoDB does with expired items.
+    xid = IDENTITIES[0].xid(world.tenant)
+    for event in world.table.events_of_stream(world.tenant, xid, SHOP, 0):
+        key = items.key(world.tenant, xid, items.event_sort(event.key))
+        aws.dynamodb().delete_item(TableName=aws.profile_table(), Key=key)
+    assert not list(world.table.events_of_stream(world.tenant, xid, SHOP, 0))
+    world.now_ms = parse_ms("2026-03-10T00:00:00Z")
+    publish(world, "late", "xEvent.count()", Window(3, Unit.MONTHS))
+    send(world, SHOP, "2026-03-01T00:00:00Z")
+    assert value(world, "seen", "2026-04-30T00:00:00Z") == 3
+    assert value(world, "late", "2026-04-30T00:00:00Z") == 1
+    assert value(world, "seen", "2026-05-01T00:00:00Z") == 1
 
 
 def test_15_an_event_in_a_dataset_that_is_not_for_profiles_does_not_count(world: World) -> None:

@@ -287,7 +287,7 @@ def worlds(cloud: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 
 EXAMPLES = settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -46,9 +46,9 @@ class Client:
         self.http.headers.update(self.headers)
 
     @classmethod
-    def of_file(cls, file: Path) -> Client:
+    def of_file(cls, file: str | Path) -> Client:
         """Read the configuration from a file."""
-        return cls(json.loads(file.read_text()))
+        return cls(json.loads(Path(file).read_text()))
 
     def create_dataset(self, name: str, schema: str, *tags: str) -> str:
         """Create a dataset of an XDM class (`profile`, `experienceevent`); answers its id."""
@@ -173,4 +173,4 @@ def _asking(schema: str, parameter: str, namespace: str | None, value: str) -> d
 
 
 if __name__ == "__main__":
-    print(Client.of_file(Path(sys.argv[1] if len(sys.argv) > 1 else ".local/client.json")).token)
+    print(Client.of_file(sys.argv[1] if len(sys.argv) > 1 else ".local/client.json").token)

@@ -20,8 +20,8 @@ export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 18,20,22
 run: setup ## Start the local cloud, deploy the stacks to it, print where it answers
 	@$(BIN)/python -m ops.local_cloud run
 
-demo: setup ## Load the sample customers and show their profiles (starts everything it needs)
-	@$(BIN)/python -m ops.demo
+demo: setup ## Load the sample customers and show their profiles (starts everything it needs; EXPORT=1 exports them too)
+	@$(BIN)/python -m ops.demo $(if $(EXPORT),--export)
 
 stop: ## Stop the local cloud; its data stays
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m ops.local_cloud stop; fi
@@ -31,6 +31,9 @@ client: setup ## Register a client for an organisation: make client ORG=ACME@Ado
 
 sandbox: setup ## Add a sandbox: make sandbox ORG=ACME@AdobeOrg NAME=test
 	@$(BIN)/python -m ops.callers sandbox $(if $(and $(ORG),$(NAME)),"$(ORG)" "$(NAME)",$(error say which: make sandbox ORG=ACME@AdobeOrg NAME=test))
+
+replay: setup ## Put dead letters of streaming back in line: make replay [OUTPUTS=.aws-outputs.json]
+	@$(BIN)/python -m ops.replay $(if $(OUTPUTS),--outputs "$(OUTPUTS)")
 
 ##@ Change it
 
@@ -95,4 +98,4 @@ help: ## Show this
 		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
 		/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: run demo stop client sandbox check openapi test bench invoke synth deploy lock clean setup help
+.PHONY: run demo stop client sandbox check openapi test bench invoke synth deploy lock clean setup replay help

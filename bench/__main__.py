@@ -12,7 +12,24 @@ from pathlib import Path
 import orjson
 from rich.console import Console
 
-from bench import computed, cost, explained, imports, ingestion, lookup, merging, persons, pql, prices, schemas, several
+from bench import (
+    computed,
+    cost,
+    explained,
+    exporting,
+    formats,
+    growth,
+    imports,
+    ingestion,
+    large,
+    lookup,
+    merging,
+    persons,
+    pql,
+    prices,
+    schemas,
+    several,
+)
 from bench.machine import machine
 from bench.session import session
 from bench.table import Line, show
@@ -26,10 +43,11 @@ BUDGETS = {
     "M1": "CPU of merging by a policy, per fragment, against a merge written by hand",
     "C1": "look-up of computed attributes, of many events against few: round trips, read units; bytes of the state",
     "I1": "write units per event under 1 KB, with and without computed attributes",
-    "I2": "CPU per row validated and applied, against parsing it and making the same calls",
+    "I2": "CPU per row validated and applied, against parsing it and making the same calls; by format, with a schema",
     "I3": "write units per record row under 1 KB",
     "Q1": "CPU of a compiled query, against the same by hand",
     "V1": "CPU of judging a row by a schema, against parsing it",
+    "E1": "CPU of an export's worker per profile, against the same calls, decoding and writing; memory",
     "S1": "CPU of a cold import, against the libraries alone",
     "$": f"dollars ({prices.AS_OF})",
 }
@@ -38,7 +56,7 @@ BUDGETS = {
 _LOOK_UPS = {"L1", "L2", "L3"}
 
 
-def measure(wanted: Sequence[str], *, wide: bool) -> list[Line]:
+def measure(wanted: Sequence[str], *, wide: bool, clicks: Path | None) -> list[Line]:
     """Measure the budgets asked for, and what the prices of them need."""
     lines: list[Line] = []
     priced = "$" in wanted
@@ -75,7 +93,10 @@ def measure(wanted: Sequence[str], *, wide: bool) -> list[Line]:
     if priced or "I2" in wanted:
         _say("CPU of ingestion")
         rows = ingestion.row_cpu()
-        lines += ingestion.cpu_lines(rows) + computed.row_cpu() if "I2" in wanted else []
+        if "I2" in wanted:
+            lines += ingestion.cpu_lines(rows) + computed.row_cpu()
+            _say("CPU of ingestion, by format")
+            lines += formats.measure(clicks)
     if "I3" in wanted:
         _say("write units of records")
         lines += ingestion.record_units()
@@ -85,6 +106,9 @@ def measure(wanted: Sequence[str], *, wide: bool) -> list[Line]:
     if "V1" in wanted:
         _say("rows and schemas")
         lines += schemas.measure()
+    if "E1" in wanted:
+        _say("exports")
+        lines += exporting.measure()
     if "S1" in wanted:
         _say("cold imports")
         lines += imports.measure()
@@ -107,6 +131,22 @@ def main() -> int:
     )
     parser.add_argument("--only", metavar="IDS", default=",".join(BUDGETS), help="some budgets, as in L2,S1 or L")
     parser.add_argument("--wide", action="store_true", help="look up persons of many more shapes")
+    parser.add_argument(
+        "--clicks", metavar="FILE", type=Path, help="rows for I2: a clickstream in CSV, as bench/clicks.py describes it"
+    )
+    parser.add_argument(
+        "--large",
+        metavar="ROWS",
+        type=int,
+        nargs="?",
+        const=1_000_000,
+        help="instead of budgets: a Parquet file of so many rows through the workers, and their memory (minutes)",
+    )
+    parser.add_argument(
+        "--growth",
+        action="store_true",
+        help="instead of budgets: units per row on the local cloud of `make run`, of 1,000 rows and then 10,000 more",
+    )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures to a file as well")
     given = parser.parse_args()
     asked = [name.strip().upper() for name in given.only.split(",") if name.strip()]
@@ -115,7 +155,12 @@ def main() -> int:
         parser.error(f"no such budget: {', '.join(unknown) or given.only!r}. There are {', '.join(BUDGETS)}")
     wanted = [name for name in BUDGETS if name.startswith(tuple(asked))]
     started = time.monotonic()
-    lines = measure(wanted, wide=given.wide)
+    if given.large:
+        lines = large.measure(given.large)
+    elif given.growth:
+        lines = growth.measure()
+    else:
+        lines = measure(wanted, wide=given.wide, clicks=given.clicks)
     console = Console(width=None if sys.stdout.isatty() else 140)
     about = machine()
     show(console, lines)

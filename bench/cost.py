@@ -91,6 +91,7 @@ IDLE = (
     Component("functions", 0, "by request and duration; nothing provisioned"),
     Component("REST API", 0, "by request; no cache"),
     Component("state machine", 0, "by transition"),
+    Component("topic of the drop folder", 0, "by notice; a call of Lambda is not charged"),
     Component("logs and traces", 0, "by GB written and by trace"),
     Component("pool of callers", 0, "by token"),
 )

@@ -12,6 +12,7 @@ import orjson
 from botocore import xform_name
 from botocore.exceptions import ClientError
 
+from bench.clicks import Source
 from bench.people import EVENTS, OTHER_RECORDS, RECORDS, UPDATES, event, identity_map, record
 from bench.store import BATCH, DAY_MS, ENVIRONMENT, START_MS, Inline, Store, store
 from bench.table import Line, limited
@@ -19,10 +20,11 @@ from bench.timing import Compared, compare
 from bench.units import Meter
 from ops import cdnow
 from tessera.domain.batch import Batch
+from tessera.domain.rows import RowSchema
+from tessera.domain.tenant import Tenant
 from tessera.services.ingestion.applying import Applier
 from tessera.services.ingestion.chunks import Chunk, ChunkKind
 from tessera.services.ingestion.validation import Validator
-from tessera.services.schema_versions import SchemaVersions
 from tessera.storage import aws
 from tessera.storage.batches import BatchStore
 from tessera.storage.lake import Lake
@@ -138,12 +140,24 @@ class _Bucket:
         return {"ETag": "etag", "Body": io.BytesIO(body)}
 
 
+@dataclass(frozen=True)
+class Judge:
+    """Knows one schema, or none: what batches are judged by."""
+
+    schema: RowSchema | None = None
+
+    def compiled(self, _tenant: Tenant, _version: str, *, partial: bool) -> RowSchema | None:
+        """Return it, whatever version is asked for."""
+        return None if partial else self.schema
+
+
 @dataclass
 class _Worker:
     """Validates and applies the one chunk of a batch."""
 
     made: Store
     chunk: Chunk
+    judge: Judge
     bucket: _Bucket = field(default_factory=_Bucket)
 
     @property
@@ -155,9 +169,7 @@ class _Worker:
         self.bucket.objects.pop(self.result, None)
         batches = BatchStore(self.made.registry)
         lake = Lake(self.bucket, ENVIRONMENT["LAKE_BUCKET"])  # type: ignore[arg-type]
-        Validator(batches, self.made.configurations, lake, SchemaVersions(self.made.registry)).validate(
-            self.made.tenant, BATCH, self.chunk
-        )
+        Validator(batches, self.made.configurations, lake, self.judge).validate(self.made.tenant, BATCH, self.chunk)
         Applier(batches, lake, self.made.writer(executor)).apply(self.made.tenant, BATCH, self.chunk)
 
 
@@ -181,36 +193,53 @@ def compared(
 ) -> Compared:
     """Compare the CPU per row of validating and applying a chunk with that of the same calls and nothing else."""
     raw = b"\n".join([*map(orjson.dumps, rows), b""])
+    lines = Source("JSON", ChunkKind.LINES, raw, len(raw), lambda: [orjson.loads(line) for line in raw.splitlines()])
+    return compared_source(made, dataset_id, before, lines, len(rows), rounds=rounds)
+
+
+def compared_source(
+    made: Store,
+    dataset_id: str,
+    before: Sequence[dict[str, Any]],
+    source: Source,
+    rows: int,
+    *,
+    rounds: int,
+    schema: RowSchema | None = None,
+) -> Compared:
+    """Compare the same for a file of any format, its rows judged by a schema or by none."""
     tenant = made.tenant
     made.write(dataset_id, before)
     # As a worker that comes in the course of the same day: the identities are known.
     batch = Batch(BATCH, dataset_id, START_MS, "bench", completed_ms=START_MS + 1000, judged=True)
     BatchStore(made.registry).add(tenant, batch)
-    worker = _Worker(made, Chunk("000000", ChunkKind.LINES, 0, _FILE, "etag", len(raw), 0, len(raw)))
-    worker.bucket.objects[f"raw/{tenant.key}/{BATCH}/{dataset_id}/{_FILE}"] = raw
+    chunk = Chunk("000000", source.kind, 0, _FILE, "etag", len(source.raw), 0, source.end)
+    worker = _Worker(made, chunk, Judge(schema))
+    worker.bucket.objects[f"raw/{tenant.key}/{BATCH}/{dataset_id}/{_FILE}"] = source.raw
     made.wire.taken()
     made.wire.forget()
     worker.run(Inline())
     calls = made.wire.taken()
     made.record_pointers()
     result = orjson.loads(worker.bucket.objects[worker.result])
-    if result["rows"] != len(rows) or result["conflicts"]:
-        raise RuntimeError(f"of {len(rows)} rows {result} were applied")
+    if result["rows"] != rows or result["conflicts"]:
+        raise RuntimeError(f"of {rows} rows {result} were applied")
     with made.wire.replaying(), ThreadPoolExecutor(aws.CONNECTIONS) as executor:
-        floor = _floor(made.wire.client, calls, worker.bucket, raw, executor)
+        floor = _floor(made.wire.client, calls, worker.bucket, source.parse, executor)
         whole = compare(lambda: worker.run(executor), floor, times=1, rounds=rounds)
-    return Compared(whole.ours_ms / len(rows), whole.floor_ms / len(rows), whole.ratio)
+    return Compared(whole.ours_ms / rows, whole.floor_ms / rows, whole.ratio)
 
 
-def _floor(client: Any, calls: Sequence[Any], bucket: _Bucket, raw: bytes, executor: Executor) -> Callable[[], object]:
+def _floor(
+    client: Any, calls: Sequence[Any], bucket: _Bucket, parse: Callable[[], object], executor: Executor
+) -> Callable[[], object]:
     made = [(getattr(client, xform_name(call.operation)), call.arguments) for call in calls]
     lake = [(getattr(bucket, name), arguments) for name, arguments in bucket.calls]
 
     def floor() -> None:
         for operation, arguments in lake:
             operation(**arguments)
-        for line in raw.splitlines():
-            orjson.loads(line)
+        parse()
         list(executor.map(lambda call: call[0](**call[1]), made))
 
     return floor

@@ -32,6 +32,8 @@ class Endpoint:
     name: str
     paths: tuple[str, ...]
     grant: Callable[[ServiceFunction, StorageStack, JobsStack], None]
+    # Whether it reads Parquet.
+    parquet: bool = False
 
 
 # Heads change in transactions, each on condition of what was read; rows are the ingestion's alone.
@@ -62,6 +64,10 @@ def _schemas(function: ServiceFunction, storage: StorageStack, _jobs: JobsStack)
     storage.allow_registry(function, "dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:DeleteItem")
 
 
+def _inlets(function: ServiceFunction, storage: StorageStack, _jobs: JobsStack) -> None:
+    storage.allow_registry(function, "dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:DeleteItem")
+
+
 def _batches(function: ServiceFunction, storage: StorageStack, jobs: JobsStack) -> None:
     storage.grant_registry(function, write=True)
     storage.grant_lake(function, read=["raw"], write=["raw"], delete=["raw"])
@@ -71,7 +77,7 @@ def _batches(function: ServiceFunction, storage: StorageStack, jobs: JobsStack) 
 
 def _data_access(function: ServiceFunction, storage: StorageStack, _jobs: JobsStack) -> None:
     storage.grant_registry(function)
-    storage.grant_lake(function, read=["raw", "staged", "rejected", "jobs"])
+    storage.grant_lake(function, read=["raw", "staged", "rejected", "jobs", "exports"])
 
 
 def _merge_policies(function: ServiceFunction, storage: StorageStack, _jobs: JobsStack) -> None:
@@ -87,6 +93,17 @@ def _computed_attributes(function: ServiceFunction, storage: StorageStack, jobs:
     storage.grant_profile(function)
     function.allow(["states:StartExecution"], [jobs.backfill.state_machine_arn])
     function.function.add_environment("BACKFILL_MACHINE", jobs.backfill.state_machine_arn)
+
+
+def _streaming(function: ServiceFunction, _storage: StorageStack, jobs: JobsStack) -> None:
+    # Finds the inlet and counts in the registry, which processing messages writes anyway.
+    jobs.streaming.let_receive(function)
+
+
+def _export_jobs(function: ServiceFunction, storage: StorageStack, jobs: JobsStack) -> None:
+    storage.allow_registry(function, "dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem")
+    function.allow(["states:StartExecution"], [jobs.export.state_machine_arn])
+    function.function.add_environment("EXPORT_STATE_MACHINE_ARN", jobs.export.state_machine_arn)
 
 
 ENDPOINTS = (
@@ -120,7 +137,13 @@ ENDPOINTS = (
         ),
         _datasets,
     ),
+    Endpoint("export_jobs", ("/data/core/ups/export/jobs", "/data/core/ups/export/jobs/{proxy+}"), _export_jobs),
     Endpoint("schemas", ("/data/foundation/schemaregistry/{proxy+}",), _schemas),
+    Endpoint(
+        "inlets",
+        ("/data/foundation/flowservice/connections", "/data/foundation/flowservice/connections/{proxy+}"),
+        _inlets,
+    ),
     Endpoint(
         "batches",
         (
@@ -131,7 +154,9 @@ ENDPOINTS = (
             "/data/foundation/catalog/batch/{proxy+}",
         ),
         _batches,
+        parquet=True,
     ),
+    Endpoint("streaming", ("/collection/{inlet}", "/collection/batch/{inlet}"), _streaming),
     Endpoint(
         "data_access",
         ("/data/foundation/export/batches/{proxy+}", "/data/foundation/export/files/{proxy+}"),
@@ -169,7 +194,9 @@ class RestApi(Construct):
             rest_api_name=settings.name,
             description="Tessera: real-time customer profiles",
             endpoint_types=[apigateway.EndpointType.REGIONAL],
-            binary_media_types=["application/octet-stream"],
+            # Any: a file comes back as bytes only to who says that it accepts such a type, and Adobe's client accepts
+            # application/json whatever it asks for. Text stays text; bodies come in base64, and are counted decoded.
+            binary_media_types=["*/*"],
             cloud_watch_role=True,
             deploy_options=apigateway.StageOptions(
                 stage_name=STAGE,
@@ -295,9 +322,14 @@ class ApiStack(Stack):
         **options: object,
     ) -> None:
         super().__init__(scope, construct_id, **options)  # type: ignore[arg-type]
-        dependencies = make_layer(self, "dependencies", settings)
+        dependencies, parquet = make_layer(self, "dependencies", settings), make_layer(self, "parquet", settings)
         rest = RestApi(self, "Rest", settings=settings)
         self.api = rest.api
+        if settings.local_endpoint:
+            base = [settings.local_endpoint, "_aws/execute-api", rest.api.rest_api_id, STAGE]
+        else:
+            base = [f"https://{rest.api.rest_api_id}.execute-api.{self.region}.{self.url_suffix}", STAGE]
+        base_url = Fn.join("/", base)
         functions = []
         for endpoint in ENDPOINTS:
             function = ServiceFunction(
@@ -306,8 +338,12 @@ class ApiStack(Stack):
                 settings=settings,
                 name=f"api-{endpoint.name.replace('_', '-')}",
                 handler=f"api.{endpoint.name}.handler",
-                environment={**storage.function_environment, "TOKEN_JWKS_URL": storage.callers.jwks_url},
-                layers=[dependencies],
+                environment={
+                    **storage.function_environment,
+                    "TOKEN_JWKS_URL": storage.callers.jwks_url,
+                    "API_BASE_URL": base_url,
+                },
+                layers=[dependencies, parquet] if endpoint.parquet else [dependencies],
                 memory=MEMORY,
                 timeout=TIMEOUT,
             )
@@ -318,9 +354,4 @@ class ApiStack(Stack):
         self.functions = tuple(functions)
         if settings.firewall:
             Firewall(self, "Firewall", settings=settings, api=rest.api)
-
-        if settings.local_endpoint:
-            base = [settings.local_endpoint, "_aws/execute-api", rest.api.rest_api_id, STAGE]
-        else:
-            base = [f"https://{rest.api.rest_api_id}.execute-api.{self.region}.{self.url_suffix}", STAGE]
-        CfnOutput(self, "BaseUrl", value=Fn.join("/", base))
+        CfnOutput(self, "BaseUrl", value=base_url)

@@ -1,19 +1,22 @@
-"""The jobs: each a state machine of plan, workers and finish."""
+"""The jobs: state machines of plan, workers and finish, and what works on the queues of streaming."""
 
 from __future__ import annotations
 
 from aws_cdk import CfnOutput, Duration, Stack
 from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sns_subscriptions as subscriptions
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
 from infra.backfill import BackfillFunctions, BackfillMachine
 from infra.deletion import DeleteFunctions, DeleteMachine
+from infra.export import ExportFunctions, ExportMachine, ExportTable
 from infra.function import ServiceFunction
 from infra.layers import make_layer
 from infra.machine import make_machine, make_task
 from infra.settings import Settings
 from infra.storage import StorageStack
+from infra.streaming import Streaming
 
 # 1,769 MB is one whole vCPU.
 WORKER_MEMORY = 1769
@@ -21,7 +24,7 @@ TIMEOUT = Duration.minutes(10)
 
 
 class IngestFunctions(Construct):
-    """The seven tasks of the ingest machine, each with its own role."""
+    """The eight tasks of the ingest machine, each with its own role."""
 
     def __init__(
         self,
@@ -80,11 +83,22 @@ class IngestFunctions(Construct):
         storage.grant_registry(self.fail, write=True)
         storage.grant_lake(self.fail, read=["jobs"], write=["jobs"])
 
-        self.all = (self.plan, self.validate, self.decide, self.apply, self.remove, self.finish, self.fail)
+        self.discard = task("discard")
+        storage.allow_registry(self.discard, "dynamodb:GetItem", "dynamodb:PutItem")
+        # It finds what it deletes, and need not read it.
+        storage.grant_lake(self.discard, listed=["raw", "rejected"], delete_versions=["raw", "rejected"])
+
+        self.all = (
+            *(self.plan, self.validate, self.decide, self.apply, self.remove, self.finish, self.fail),
+            self.discard,
+        )
 
 
 class IngestMachine(Construct):
-    """Plan, validate every chunk, decide about the whole batch, apply every chunk, remove what it replaces, finish."""
+    """Plan, validate every chunk, decide about the whole batch, apply every chunk, remove what it replaces, finish.
+
+    Or, for a batch that was taken back, delete its files.
+    """
 
     def __init__(
         self,
@@ -118,7 +132,8 @@ class IngestMachine(Construct):
         apply = self._map("Apply", functions.apply, again=True)
         remove = self._map("Remove", functions.remove, again=True, manifest="$.removals_key")
         finish = make_task(self, "Finish", functions.finish, self._settings)
-        for state in (plan, validate, decide, apply, remove, finish):
+        discard = make_task(self, "Discard", functions.discard, self._settings)
+        for state in (plan, validate, decide, apply, remove, finish, discard):
             state.add_catch(record_failure, errors=["States.ALL"], result_path="$.error")
 
         done = sfn.Succeed(self, "Done")
@@ -136,9 +151,9 @@ class IngestMachine(Construct):
             .when(to_apply, finish)
             .otherwise(done)
         )
-        return plan.next(
-            sfn.Choice(self, "Anything to validate").when(has_chunks, validate.next(decide)).otherwise(decide)
-        )
+        plan.next(sfn.Choice(self, "Anything to validate").when(has_chunks, validate.next(decide)).otherwise(decide))
+        taken_back = sfn.Condition.is_present("$.discard")
+        return sfn.Choice(self, "Taken back?").when(taken_back, discard.next(done)).otherwise(plan)
 
     def _map(
         self, name: str, function: ServiceFunction, *, again: bool = False, manifest: str = "$.manifest_key"
@@ -173,6 +188,34 @@ class IngestMachine(Construct):
         return shards
 
 
+def make_drop(
+    scope: Construct,
+    *,
+    settings: Settings,
+    storage: StorageStack,
+    dependencies: lambda_.ILayerVersion,
+    ingest: sfn.StateMachine,
+) -> ServiceFunction:
+    """Make the function that turns files of the drop folder into batches."""
+    drop = ServiceFunction(
+        scope,
+        "Drop",
+        settings=settings,
+        name="drop-take",
+        handler="jobs.drop.take",
+        environment={**storage.function_environment, "INGEST_STATE_MACHINE_ARN": ingest.state_machine_arn},
+        layers=[dependencies],
+        memory=WORKER_MEMORY,
+        timeout=TIMEOUT,
+    )
+    storage.allow_registry(drop, "dynamodb:GetItem", "dynamodb:PutItem")
+    # Of raw files only whether any is still open is read.
+    storage.grant_lake(drop, read=["drop", "raw"], write=["raw", "drop-rejected"], delete_versions=["drop"])
+    drop.allow(["states:StartExecution"], [ingest.state_machine_arn])
+    storage.drops.topic.add_subscription(subscriptions.LambdaSubscription(drop.function))
+    return drop
+
+
 class JobsStack(Stack):
     """The machines and their tasks."""
 
@@ -181,13 +224,14 @@ class JobsStack(Stack):
     ) -> None:
         super().__init__(scope, construct_id, **options)  # type: ignore[arg-type]
         dependencies = make_layer(self, "dependencies", settings)
+        parquet = make_layer(self, "parquet", settings)
         ingest = IngestFunctions(
             self,
             "Ingest",
             settings=settings,
             storage=storage,
             dependencies=dependencies,
-            parquet=make_layer(self, "parquet", settings),
+            parquet=parquet,
         )
         delete = DeleteFunctions(
             self,
@@ -207,14 +251,40 @@ class JobsStack(Stack):
             memory=WORKER_MEMORY,
             timeout=TIMEOUT,
         )
-        self.functions = (*ingest.all, *delete.all, *backfill.all)
+        self.streaming = Streaming(
+            self,
+            "Streaming",
+            settings=settings,
+            storage=storage,
+            dependencies=dependencies,
+            memory=WORKER_MEMORY,
+            timeout=TIMEOUT,
+        )
+        export = ExportFunctions(
+            self,
+            "Export",
+            settings=settings,
+            storage=storage,
+            dependencies=dependencies,
+            parquet=parquet,
+            memory=WORKER_MEMORY,
+            timeout=TIMEOUT,
+        )
+        ExportTable(self, "ExportTable", settings=settings, bucket=storage.lake.bucket)
         self.ingest = IngestMachine(self, "IngestMachine", settings=settings, storage=storage, functions=ingest).machine
+        drop = make_drop(self, settings=settings, storage=storage, dependencies=dependencies, ingest=self.ingest)
+        self.functions = (*ingest.all, drop, *delete.all, *backfill.all, *export.all, *self.streaming.functions)
         self.delete = DeleteMachine(
             self, "DeleteMachine", settings=settings, functions=delete, longest_writer=TIMEOUT
         ).machine
         self.backfill = BackfillMachine(
             self, "BackfillMachine", settings=settings, storage=storage, functions=backfill
         ).machine
+        self.export = ExportMachine(self, "ExportMachine", settings=settings, storage=storage, functions=export).machine
         CfnOutput(self, "IngestStateMachineArn", value=self.ingest.state_machine_arn)
         CfnOutput(self, "DeleteStateMachineArn", value=self.delete.state_machine_arn)
         CfnOutput(self, "BackfillStateMachineArn", value=self.backfill.state_machine_arn)
+        for name, queue in {"Stream": self.streaming.messages, "Window": self.streaming.windows}.items():
+            CfnOutput(self, f"{name}QueueUrl", value=queue.queue.queue_url)
+            CfnOutput(self, f"{name}DeadLettersUrl", value=queue.dead.queue_url)
+        CfnOutput(self, "ExportStateMachineArn", value=self.export.state_machine_arn)

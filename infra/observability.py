@@ -70,6 +70,17 @@ class ObservabilityStack(Stack):
             "A backfill execution failed: a computed attribute stays unreadable; its record says why",
             jobs.backfill.metric_failed(period=PERIOD, statistic="Sum"),
         )
+        for name, queue in {"Stream": jobs.streaming.messages, "Window": jobs.streaming.windows}.items():
+            alarm(
+                f"{name}DeadLetters",
+                "Streamed messages could not be dealt with and are kept aside: see make replay",
+                queue.dead.metric_approximate_number_of_messages_visible(period=PERIOD, statistic="Maximum"),
+            )
+        alarm(
+            "ExportFailed",
+            "An export execution failed: the dataset shows what it showed before; the job's record says why",
+            jobs.export.metric_failed(period=PERIOD, statistic="Sum"),
+        )
         alarm(
             "GraphsCollapsed",
             "An identity graph grew too large to be kept: look-ups of all its identities answer 422",

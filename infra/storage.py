@@ -6,12 +6,15 @@ One stack, kept apart from the code, so that no change to a function can ever re
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 from aws_cdk import CfnOutput, Duration, Fn, RemovalPolicy, Stack
 from aws_cdk import aws_cognito as cognito
 from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sns as sns
 from constructs import Construct, IConstruct
 
 from infra.acknowledge import acknowledge
@@ -87,6 +90,8 @@ class Lake(Construct):
                 ),
                 s3.LifecycleRule(id="jobs", prefix="jobs/", expiration=Duration.days(30)),
                 s3.LifecycleRule(id="rejected", prefix="rejected/", expiration=Duration.days(30)),
+                # Longer than any message stays in the queue or among the dead letters.
+                s3.LifecycleRule(id="stream", prefix="stream/", expiration=Duration.days(30)),
             ],
             removal_policy=RemovalPolicy.RETAIN,
         )
@@ -96,6 +101,44 @@ class Lake(Construct):
             "functions, which log what they do. An account that must have them turns on S3 data events.",
             "S1",
         )
+
+
+class DropNotices(Construct):
+    """The topic to which the lake tells of files in the drop folder.
+
+    A topic and not the function itself, which is in another stack; and not a queue, which Lambda polls day and night,
+    nor EventBridge, to which a bucket tells of every object that it has, at a price.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, bucket: s3.Bucket) -> None:
+        super().__init__(scope, construct_id)
+        self.topic = sns.Topic(self, "Topic", display_name="Files in the drop folder", enforce_ssl=True)
+        acknowledge(self.topic, "Notices name objects; what is in them stays in the bucket.", "SNS2")
+        self.topic.add_to_resource_policy(
+            iam.PolicyStatement(
+                principals=[iam.ServicePrincipal("s3.amazonaws.com")],
+                actions=["sns:Publish"],
+                resources=[self.topic.topic_arn],
+                # Not by the bucket's name, which is made up only after it was allowed to tell.
+                conditions={"StringEquals": {"aws:SourceAccount": Stack.of(self).account}},
+            )
+        )
+        resource = cast(s3.CfnBucket, bucket.node.default_child)
+        resource.notification_configuration = s3.CfnBucket.NotificationConfigurationProperty(
+            topic_configurations=[
+                s3.CfnBucket.TopicConfigurationProperty(
+                    event="s3:ObjectCreated:*",
+                    topic=self.topic.topic_arn,
+                    filter=s3.CfnBucket.NotificationFilterProperty(
+                        s3_key=s3.CfnBucket.S3KeyFilterProperty(
+                            rules=[s3.CfnBucket.FilterRuleProperty(name="prefix", value="drop/")]
+                        )
+                    ),
+                )
+            ]
+        )
+        # A bucket tries its topic out when it is told of it.
+        resource.node.add_dependency(self.topic.node.find_child("Policy"))
 
 
 class Callers(Construct):
@@ -157,6 +200,7 @@ class StorageStack(Stack):
         )
         self.tables = Tables(self, "Tables", settings=settings, key=self.key)
         self.lake = Lake(self, "Lake", key=self.key)
+        self.drops = DropNotices(self, "Drops", bucket=self.lake.bucket)
         self.callers = Callers(self, "Callers", settings=settings)
         # By a name of its own, so that what cdk-nag says of a grant can be acknowledged by prefix.
         self._lake_export = f"{settings.name}-lake-arn"
@@ -202,17 +246,20 @@ class StorageStack(Stack):
         to: ServiceFunction,
         *,
         read: Sequence[str] = (),
+        listed: Sequence[str] = (),
         write: Sequence[str] = (),
         delete: Sequence[str] = (),
+        delete_versions: Sequence[str] = (),
     ) -> None:
-        """Let a function list and read, write or delete objects below the prefixes named."""
+        """Let a function list and read, write or delete objects below the prefixes named; also versions, for good."""
         if read:
             to.allow(["s3:GetObject", "s3:GetObjectVersion"], self.lake_objects(read))
+        if read or listed:
             # Without the right to list, a missing object is an access error and cannot be told from a real one.
             to.allow(
                 ["s3:ListBucket", "s3:ListBucketVersions"],
                 [self.lake_arn],
-                {"StringLike": {"s3:prefix": [f"{prefix}/*" for prefix in read]}},
+                {"StringLike": {"s3:prefix": [f"{prefix}/*" for prefix in (*read, *listed)]}},
             )
         if write:
             to.allow(
@@ -221,7 +268,9 @@ class StorageStack(Stack):
             )
         if delete:
             to.allow(["s3:DeleteObject"], self.lake_objects(delete))
-        self.acknowledge_lake(to.role, {*read, *write, *delete})
+        if delete_versions:
+            to.allow(["s3:DeleteObjectVersion"], self.lake_objects(delete_versions))
+        self.acknowledge_lake(to.role, {*read, *write, *delete, *delete_versions})
         self._grant_key(to)
 
     def lake_objects(self, prefixes: Iterable[str]) -> list[str]:

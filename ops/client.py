@@ -17,7 +17,9 @@ import orjson
 
 PROFILE = "_xdm.context.profile"
 EVENTS = "_xdm.context.experienceevent"
-_TERMINAL = frozenset({"success", "failed", "aborted", "stalled", "inactive"})
+_TERMINAL = frozenset({"success", "failed", "aborted", "stalled", "inactive", "deleted"})
+# Less than an answer carries of a file that is no text.
+_PIECE_BYTES = 2_000_000
 
 
 class Client:
@@ -117,6 +119,43 @@ class Client:
         self.complete(batch_id)
         *_, last = self.progress(batch_id, pause_s=0.2)
         return last
+
+    def create_export(self, dataset_id: str, **more: Any) -> dict[str, Any]:
+        """Start an export into a dataset of the union schema; answers the job."""
+        body = {"schema": {"name": PROFILE}, "destination": {"datasetId": dataset_id}, **more}
+        answer = self.http.post("/data/core/ups/export/jobs", json=body)
+        answer.raise_for_status()
+        return dict(answer.json())
+
+    def export_progress(self, job_id: int, pause_s: float = 0.2, timeout_s: float = 600) -> Iterator[dict[str, Any]]:
+        """Read an export job again and again until it is over."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            answer = self.http.get(f"/data/core/ups/export/jobs/{job_id}")
+            answer.raise_for_status()
+            job = dict(answer.json())
+            yield job
+            if job["status"] in {"SUCCEEDED", "FAILED"}:
+                return
+            time.sleep(pause_s)
+        raise TimeoutError(f"export job {job_id} is not over after {timeout_s:.0f} s")
+
+    def files(self, batch_id: str) -> Iterator[bytes]:
+        """Read the files of a batch."""
+        href = f"/data/foundation/export/batches/{batch_id}/files"
+        while href:
+            listed = self.http.get(href)
+            listed.raise_for_status()
+            for entry in listed.json()["data"]:
+                (file,) = self.http.get(entry["_links"]["self"]["href"]).raise_for_status().json()["data"]
+                yield b"".join(self._pieces(file["_links"]["self"]["href"], file["length"]))
+            href = listed.json()["_links"]["next"]["href"]
+
+    def _pieces(self, href: str, length: int) -> Iterator[bytes]:
+        for start in range(0, length, _PIECE_BYTES):
+            wanted = f"bytes={start}-{start + _PIECE_BYTES - 1}"
+            headers = {"Range": wanted, "Accept": "application/octet-stream"}
+            yield self.http.get(href, headers=headers).raise_for_status().content
 
     def create_attribute(self, name: str, expression: str, count: int, unit: str, **more: str) -> str:
         """Publish a computed attribute; answers its id."""

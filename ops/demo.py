@@ -1,6 +1,6 @@
 """`make demo`: bring in the sample customers over HTTP and show who they are.
 
-python -m ops.demo [--again] [--customers 00004 ...]
+python -m ops.demo [--again] [--export] [--customers 00004 ...]
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from ops.client import EVENTS, PROFILE, Client
 CUSTOMERS = "CDNOW customers"
 PURCHASES = "CDNOW purchases"
 SHOWN = ("00004", "00021", "19339")
+EXPORTS = "Exported profiles"
 _ROWS_PER_FILE = 2000
+_SHOWN_ROWS = 5
 _SHOWN_PURCHASES = 8
 _STEPS = ("loading", "loaded", "staging", "staged", "success")
 
@@ -34,6 +36,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Load the sample customers and show their profiles.")
     parser.add_argument("--again", action="store_true", help="ingest once more; nothing is counted twice")
     parser.add_argument("--customers", nargs="+", default=SHOWN, metavar="ID", help="customers to show, by full id")
+    parser.add_argument("--export", action="store_true", help="export all profiles as well, and show the first rows")
     arguments = parser.parse_args()
     local_cloud.run(say=lambda line: console.print(line, style="dim"))
     client = Client.of_file(local_cloud.DIRECTORY / "client.json")
@@ -41,6 +44,8 @@ def main() -> int:
     load(client, again=arguments.again)
     for customer in arguments.customers:
         show(client, customer)
+    if arguments.export:
+        export(client)
     console.print("Ask for one yourself:\n")
     console.print(request_of(client, arguments.customers[0]), soft_wrap=True)
     return 0
@@ -132,6 +137,47 @@ def show(client: Client, customer: str) -> None:
         purchases.add_row("…", "", f"and {len(events) - _SHOWN_PURCHASES} more")
     console.print(purchases)
     console.print(f"[dim]GET {answer.request.url}[/dim]\n", soft_wrap=True)
+
+
+def export(client: Client) -> None:
+    """Export every profile to Parquet and print the first rows."""
+    dataset_id = client.find_dataset(EXPORTS) or client.create_dataset(EXPORTS, "profile__union")
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description:<28}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    ) as progress:
+        running = progress.add_task(f"{EXPORTS}: export", total=None)
+        asked = client.create_export(dataset_id)
+        job = asked
+        for job in client.export_progress(asked["id"]):
+            so_far = job.get("progress")
+            if so_far:
+                progress.update(running, completed=so_far["profilesExported"])
+        if job["status"] != "SUCCEEDED":
+            raise SystemExit(f"The export job {job['id']} failed: {job['errors']}")
+        exported = job["metrics"]["totalExportedProfileCounter"]
+        progress.update(running, description=f"{EXPORTS}: {exported:,}", total=exported, completed=exported)
+    directory = local_cloud.DIRECTORY / "export"
+    directory.mkdir(exist_ok=True)
+    for old in directory.glob("*.parquet"):
+        old.unlink()
+    for number, body in enumerate(client.files(job["destination"]["batchId"])):
+        (directory / f"{number}.parquet").write_bytes(body)
+    files = directory.relative_to(local_cloud.ROOT) / "*.parquet"
+    query = f"FROM '{files}' SELECT identityMap, _cdnow LIMIT {_SHOWN_ROWS}"
+    # Here, for it takes a while to load.
+    import duckdb  # noqa: PLC0415
+
+    found = duckdb.read_parquet(str(directory / "*.parquet")).select("identityMap, _cdnow").limit(_SHOWN_ROWS)
+    table = Table(*found.columns, title="First rows of the export", title_justify="left", title_style="bold")
+    for row in found.fetchall():
+        table.add_row(*map(str, row))
+    console.print(table)
+    console.print(f'[dim].venv/bin/python -c "import duckdb; duckdb.sql(\\"{query}\\").show()"[/dim]\n', soft_wrap=True)
 
 
 def request_of(client: Client, customer: str) -> str:

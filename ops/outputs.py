@@ -23,6 +23,10 @@ class Outputs:
     ingest_state_machine_arn: str
     delete_state_machine_arn: str
     backfill_state_machine_arn: str
+    stream_queue_url: str
+    window_queue_url: str
+    stream_dead_letters_url: str
+    window_dead_letters_url: str
     # Where AWS's own calls go: the local cloud, or None for AWS.
     endpoint_url: str | None = None
 
@@ -46,6 +50,10 @@ class Outputs:
                 ingest_state_machine_arn=values["IngestStateMachineArn"],
                 delete_state_machine_arn=values["DeleteStateMachineArn"],
                 backfill_state_machine_arn=values["BackfillStateMachineArn"],
+                stream_queue_url=values["StreamQueueUrl"],
+                window_queue_url=values["WindowQueueUrl"],
+                stream_dead_letters_url=values["StreamDeadLettersUrl"],
+                window_dead_letters_url=values["WindowDeadLettersUrl"],
                 endpoint_url=endpoint_url,
             )
         except KeyError as missing:
@@ -54,6 +62,7 @@ class Outputs:
     def environment(self) -> dict[str, str]:
         """Return the environment variables that the functions of this deployment run with."""
         names = {
+            "API_BASE_URL": self.base_url,
             "PROFILE_TABLE": self.profile_table,
             "REGISTRY_TABLE": self.registry_table,
             "LAKE_BUCKET": self.lake_bucket,
@@ -62,6 +71,8 @@ class Outputs:
             "INGEST_STATE_MACHINE_ARN": self.ingest_state_machine_arn,
             "DELETE_STATE_MACHINE_ARN": self.delete_state_machine_arn,
             "BACKFILL_MACHINE": self.backfill_state_machine_arn,
+            "STREAM_QUEUE_URL": self.stream_queue_url,
+            "WINDOW_QUEUE_URL": self.window_queue_url,
         }
         return {**names, **local_credentials(self.endpoint_url)} if self.endpoint_url else names
 

@@ -15,6 +15,7 @@ from tessera.domain.errors import InvalidRequestError
 from tessera.domain.intervals import Interval
 from tessera.gateway import OCTET_STREAM, Endpoint, Query, Request, Response
 from tessera.services.batches import Batches, BatchFilter, WantedBatch
+from tessera.services.ingestion.previewing import preview
 from tessera.services.uploads import Uploads
 from tessera.storage import aws
 from tessera.storage.batches import BatchStore
@@ -29,14 +30,19 @@ endpoint = Endpoint("batches")
 IMPORT = "/data/foundation/import/batches"
 CATALOG = "/data/foundation/catalog"
 FILES = IMPORT + "/{batch}/datasets/{dataset}/files/{path+}"
+PREVIEW = IMPORT + "/{batch}/datasets/{dataset}/preview"
 
 MAX_PAGE = 100
 DEFAULT_PAGE = 20
+PREVIEWED_ROWS = 20
+MAX_PREVIEWED_ROWS = 1000
+# How CSV is read here; a preview that is asked for in another way would show what ingestion does not see.
+_CSV_FORM = {"delimiter": ",", "quote": '"', "charset": "UTF-8"}
 _MAX_TAGS_BYTES = 10_000
 _MAX_RANGES = 100
 _OTHER_NAMES = {"active": "success", "failure": "failed", "processing": "staging"}
 # States that the contract names and no batch here is ever in.
-_NEVER = frozenset({"queued", "abandoned", "deleted", "archived", "retained"})
+_NEVER = frozenset({"queued", "abandoned", "archived", "retained"})
 _IN_PARTS = "action must be INITIALIZE or COMPLETE for a file in parts, or PRESIGN"
 _LARGER = (
     "Send a larger file in parts: POST …/files/{path}?action=INITIALIZE, PATCH each part with its Content-Range, "
@@ -216,6 +222,34 @@ def file_status(request: Request) -> Response:
     """Tell which bytes of a file in parts were received; without any there is no ``Range``."""
     received = _uploads().received(request.tenant, *_file(request))
     return Response(None, headers={"Range": _ranges(received)} if received else {})
+
+
+@endpoint.get(PREVIEW, permission="read")
+def previewed(request: Request) -> Response:
+    """Show the first rows of a batch's files as a table, before they are judged."""
+    query, at = request.query, request.path_parameters
+    batch = _batches().of_dataset(request.tenant, at["batch"], at["dataset"])
+    form = (query.get("format") or batch.format).lower()
+    if form not in set(FileFormat):
+        raise InvalidRequestError("format must be json, parquet or csv")
+    for name, wanted in _CSV_FORM.items():
+        if (query.get(name) or wanted).lower() != wanted.lower():
+            raise InvalidRequestError(f"{name} must be {wanted}: files are read in no other way")
+    if not query.flag("header", True):
+        raise InvalidRequestError("header must be true: the first line of CSV names its columns")
+    multi_line = query.flag("isMultiLineJson", batch.multi_line) and form == FileFormat.JSON
+    count = query.integer("nrow", 0, maximum=MAX_PREVIEWED_ROWS, clamp=True) or PREVIEWED_ROWS
+    found = preview(_lake(), request.tenant, batch.id, batch.dataset_id, FileFormat(form), multi_line, count)
+    told = {**_CSV_FORM, "escape": '"', "header": True} if form == FileFormat.CSV else {}
+    return Response(
+        {
+            "formatParams": {"format": form, **told},
+            "preview": {
+                "columns": [{"cid": str(cid), "name": name} for cid, name in enumerate(found.columns)],
+                "rows": [{str(cid): text for cid, text in row.items()} for row in found.rows],
+            },
+        }
+    )
 
 
 @endpoint.get(CATALOG + "/batches", permission="read")

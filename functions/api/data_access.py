@@ -19,6 +19,7 @@ from tessera.gateway import OCTET_STREAM, ApiError, Endpoint, Request, Response
 from tessera.services.data_access import DataAccess, Entry, file_id
 from tessera.storage import aws
 from tessera.storage.batches import BatchStore
+from tessera.storage.export_lake import ExportLake
 from tessera.storage.lake import Lake
 from tessera.storage.received import Read, StoredFile
 from tessera.storage.registry import Registry
@@ -40,7 +41,9 @@ _RANGE = re.compile(r"bytes=(\d{0,14})-(\d{0,14})\Z")
 
 @cache
 def _access() -> DataAccess:
-    return DataAccess(BatchStore(Registry(aws.dynamodb(), aws.registry_table())), Lake(aws.s3(), aws.lake_bucket()))
+    batches = BatchStore(Registry(aws.dynamodb(), aws.registry_table()))
+    exports = ExportLake(aws.s3(), aws.lake_bucket())
+    return DataAccess(batches, Lake(aws.s3(), aws.lake_bucket()), exports)
 
 
 @endpoint.get(BATCH + "/meta", permission="read")

@@ -1,7 +1,7 @@
-"""The tasks of the ingest machine: plan, validate, decide, apply, remove, finish, fail.
+"""The tasks of the ingest machine: plan, validate, decide, apply, remove, finish, fail; and discard.
 
-``plan``, ``decide``, ``finish`` and ``fail`` take ``{"org_id", "sandbox", "batch_id"}``; ``validate``, ``apply``
-and ``remove`` take ``{"batch": {those}, "chunk": {an item of the manifest}}``.
+``plan``, ``decide``, ``finish``, ``fail`` and ``discard`` take ``{"org_id", "sandbox", "batch_id"}``; ``validate``,
+``apply`` and ``remove`` take ``{"batch": {those}, "chunk": {an item of the manifest}}``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tessera.domain.tenant import Tenant
 from tessera.services.ingestion.applying import Applier
 from tessera.services.ingestion.chunks import Chunk
 from tessera.services.ingestion.deciding import Decider
+from tessera.services.ingestion.discarding import Discarder
 from tessera.services.ingestion.planning import Planner
 from tessera.services.ingestion.validation import Validator
 from tessera.services.schema_versions import SchemaVersions
@@ -152,6 +153,13 @@ def remove(tenant: Tenant, batch_id: str, event: Event) -> Answer:
 def finish(tenant: Tenant, batch_id: str, event: Event) -> Answer:
     """Settle the batch."""
     _decider().finish(tenant, batch_id)
+    return {}
+
+
+@_task
+def discard(tenant: Tenant, batch_id: str, event: Event) -> Answer:
+    """Delete the files of a batch that was taken back."""
+    Discarder(_batches(), _lake()).discard(tenant, batch_id)
     return {}
 
 

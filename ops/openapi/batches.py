@@ -7,7 +7,17 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from api.batches import CATALOG, DEFAULT_PAGE, FILES, IMPORT, MAX_PAGE, NewBatch
+from api.batches import (
+    CATALOG,
+    DEFAULT_PAGE,
+    FILES,
+    IMPORT,
+    MAX_PAGE,
+    MAX_PREVIEWED_ROWS,
+    PREVIEW,
+    PREVIEWED_ROWS,
+    NewBatch,
+)
 from api.data_access import BATCH, FILE, JSON_LINES, MAX_ROWS
 from ops.openapi.describing import Answer, Area, Milliseconds, Operation, Parameter
 from ops.openapi.profiles import Link
@@ -88,6 +98,38 @@ class ReceivedFile(TypedDict):
 
     name: str
     sizeInBytes: int
+
+
+class Column(TypedDict):
+    """A column of a preview: its number and the path of the field that it shows."""
+
+    cid: str
+    name: str
+
+
+class FormatParams(TypedDict):
+    """How the files were read for a preview."""
+
+    format: FileFormat
+    delimiter: NotRequired[str]
+    quote: NotRequired[str]
+    escape: NotRequired[str]
+    charset: NotRequired[str]
+    header: NotRequired[bool]
+
+
+class PreviewedTable(TypedDict):
+    """The first rows of files as a table; a row has the values that it has, as text, under the numbers of columns."""
+
+    columns: list[Column]
+    rows: list[dict[str, str]]
+
+
+class PreviewResponse(TypedDict):
+    """A preview and how it was made."""
+
+    formatParams: FormatParams
+    preview: PreviewedTable
 
 
 class FileLinks(TypedDict):
@@ -202,6 +244,25 @@ AREA = Area(
         ),
         f"HEAD {FILES}": Operation(
             answers={200: Answer("The file is coming in parts", headers={"Range": "Which bytes were received"})}
+        ),
+        f"GET {PREVIEW}": Operation(
+            answers={200: Answer("The first rows", PreviewResponse)},
+            query=(
+                Parameter(
+                    "format",
+                    "How the files are written: json, parquet or csv in any case; as the batch says by default",
+                ),
+                Parameter("isMultiLineJson", "Whether a row of JSON may take several lines", bool),
+                Parameter(
+                    "nrow",
+                    f"How many rows; {PREVIEWED_ROWS} by default, more than {MAX_PREVIEWED_ROWS:,} is that many",
+                    Annotated[int, Field(ge=0)],
+                ),
+                Parameter("delimiter", "For CSV: a comma, and no other"),
+                Parameter("quote", "For CSV: a double quote, and no other"),
+                Parameter("charset", "UTF-8, and no other"),
+                Parameter("header", "For CSV: whether there is one, and there must be", bool),
+            ),
         ),
         f"GET {CATALOG}/batches": Operation(
             answers={200: Answer("Batches by their ids", dict[str, Batch])},

@@ -17,35 +17,41 @@ from ops.openapi import (
     batches,
     computed_attributes,
     datasets,
+    export_jobs,
     identities,
+    inlets,
     merge_policies,
     problems,
     profiles,
     schema_registry,
+    streaming,
 )
 from ops.openapi.describing import MARK, Answer, Area, Operation, Parameter
 from ops.openapi.schemas import Schemas, plain
-from tessera.gateway import JSON, Endpoint, Route
+from tessera.gateway import JSON, ApiFunction, InletEndpoint, Route
 from tessera.gateway._admission import DEFAULT_SCOPE
 
 AREAS = (
     profiles.AREA,
     merge_policies.AREA,
     computed_attributes.AREA,
+    export_jobs.AREA,
     identities.AREA,
     schema_registry.AREA,
     datasets.AREA,
     batches.AREA,
+    inlets.AREA,
+    streaming.AREA,
 )
 
 _PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 _PARAMETER = re.compile(r"\{(\w+)\+?\}")
 _WITH_BODY = {"POST", "PUT", "PATCH"}
 _TEXT = (
-    "Profiles, merge policies, computed attributes, identities, schemas, datasets and batches in the paths, bodies and "
-    f"errors of Adobe Experience Platform. What is marked `{MARK}` is not Adobe's. `x-permission` is what a client "
-    "must be registered for. Names of query parameters are read in any case, a trailing slash is passed over and every "
-    "error has a JSON body."
+    "Profiles, merge policies, computed attributes, identities, schemas, datasets, batches, inlets and streaming in "
+    f"the paths, bodies and errors of Adobe Experience Platform. What is marked `{MARK}` is not Adobe's. "
+    "`x-permission` is what a client must be registered for. Names of query parameters are read in any case, a "
+    "trailing slash is passed over and every error has a JSON body."
 )
 _ORGANISATION = {
     "name": "x-gw-ims-org-id",
@@ -99,11 +105,11 @@ _RESPONSES = "#/components/responses/"
 _REQUEST_ID = {"x-request-id": {"$ref": "#/components/headers/RequestId"}}
 
 
-def endpoints() -> Iterator[Endpoint]:
+def endpoints() -> Iterator[ApiFunction[Any]]:
     """Find the endpoints of all API functions."""
     for module in pkgutil.iter_modules(api.__path__):
         endpoint = getattr(importlib.import_module(f"api.{module.name}"), "endpoint", None)
-        if isinstance(endpoint, Endpoint):
+        if isinstance(endpoint, ApiFunction):
             yield endpoint
 
 
@@ -169,7 +175,10 @@ def document() -> dict[str, Any]:
     }
 
 
-def _operation(endpoint: Endpoint, route: Route, area: Area, operation: Operation, schemas: Schemas) -> dict[str, Any]:
+def _operation(
+    endpoint: ApiFunction[Any], route: Route[Any], area: Area, operation: Operation, schemas: Schemas
+) -> dict[str, Any]:
+    by_inlet = isinstance(endpoint, InletEndpoint)
     summary, _, more = plain(route.handler.__doc__ or "").removesuffix(".").partition("; ")
     if not summary:
         raise ValueError(f"{route.method} {route.pattern}: its handler says nothing of itself")
@@ -180,9 +189,11 @@ def _operation(endpoint: Endpoint, route: Route, area: Area, operation: Operatio
         **({"description": f"{more[0].upper()}{more[1:]}."} if more else {}),
         "x-permission": route.permission,
         **({MARK: True} if operation.ours else {}),
+        # Without a token, unless the inlet asks for one.
+        **({"security": [{}, {"client": [DEFAULT_SCOPE]}]} if by_inlet else {}),
         "parameters": [
             *(_in_path(name, area) for name in _PARAMETER.findall(route.pattern)),
-            *({"$ref": f"#/components/parameters/{name}"} for name in _headers(route)),
+            *({"$ref": f"#/components/parameters/{name}"} for name in _headers(route, by_inlet)),
             *(
                 {"name": name, "in": "header", "description": said, "schema": {"type": "string"}}
                 for name, said in operation.headers.items()
@@ -193,11 +204,13 @@ def _operation(endpoint: Endpoint, route: Route, area: Area, operation: Operatio
     if operation.body is not None:
         made["requestBody"] = _body(route, operation, schemas)
     answers = {str(status): _answer(answer, schemas) for status, answer in operation.answers.items()}
-    made["responses"] = answers | _errors(route, operation)
+    made["responses"] = answers | _errors(route, operation, by_inlet)
     return made
 
 
-def _headers(route: Route) -> tuple[str, ...]:
+def _headers(route: Route[Any], by_inlet: bool) -> tuple[str, ...]:
+    if by_inlet:
+        return ("RequestId",)
     return ("Organisation", "SandboxToRead" if route.reads else "Sandbox", "SandboxId", "RequestId")
 
 
@@ -222,7 +235,7 @@ def _in_query(parameter: Parameter, schemas: Schemas) -> dict[str, Any]:
     }
 
 
-def _body(route: Route, operation: Operation, schemas: Schemas) -> dict[str, Any]:
+def _body(route: Route[Any], operation: Operation, schemas: Schemas) -> dict[str, Any]:
     kinds = operation.body if isinstance(operation.body, dict) else dict.fromkeys(route.accepts, operation.body)
     if set(kinds) != set(route.accepts):
         raise ValueError(f"{route.method} {route.pattern} reads {route.accepts}")
@@ -239,33 +252,41 @@ def _answer(answer: Answer, schemas: Schemas) -> dict[str, Any]:
     return made
 
 
-def _errors(route: Route, operation: Operation) -> dict[str, Any]:
+def _errors(route: Route[Any], operation: Operation, by_inlet: bool) -> dict[str, Any]:
     statuses = {*problems.COMMON, *operation.fails}
     if not route.reads:
         statuses.update(problems.OF_WRITES)
     if route.method in _WITH_BODY:
         statuses.update(problems.OF_BODIES)
-    return {str(status): {"$ref": _problem(status, route.pattern)} for status in sorted(statuses)}
+    return {str(status): {"$ref": _problem(status, route.pattern, by_inlet)} for status in sorted(statuses)}
 
 
-def _problem(status: int, pattern: str) -> str:
+def _problem(status: int, pattern: str, by_inlet: bool) -> str:
+    if by_inlet and status in problems.OF_INLETS:
+        return _RESPONSES + problems.OF_INLETS[status][0]
     kind = "Entity" if pattern.startswith(entities.PATH) else ""
     return f"{_RESPONSES}{kind}{problems.ANSWERS[status][0]}"
 
 
 def _problems(schemas: Schemas, used: set[str]) -> dict[str, Any]:
-    made: dict[str, Any] = {}
-    for of_entities in (False, True):
-        for status, (plain_name, meaning, _) in problems.ANSWERS.items():
-            name = f"Entity{plain_name}" if of_entities else plain_name
-            if _RESPONSES + name in used:
-                shape = schemas.of(problems.shapes(status, of_entities=of_entities))
-                made[name] = {
-                    "description": meaning,
-                    "headers": dict(_REQUEST_ID),
-                    "content": {JSON: {"schema": shape}},
-                }
-    return made
+    answers = {
+        name: (meaning, problems.shapes(status, of_entities=False))
+        for status, (name, meaning, _) in problems.ANSWERS.items()
+    }
+    answers |= {
+        f"Entity{name}": (meaning, problems.shapes(status, of_entities=True))
+        for status, (name, meaning, _) in problems.ANSWERS.items()
+    }
+    answers |= {name: (meaning, shape) for name, meaning, shape in problems.OF_INLETS.values()}
+    return {
+        name: {
+            "description": meaning,
+            "headers": dict(_REQUEST_ID),
+            "content": {JSON: {"schema": schemas.of(shape)}},
+        }
+        for name, (meaning, shape) in answers.items()
+        if _RESPONSES + name in used
+    }
 
 
 def _version() -> str:

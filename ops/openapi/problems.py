@@ -75,6 +75,54 @@ class ScopeMissing(TypedDict):
     detail: str
 
 
+class SenderReport(TypedDict):
+    """What is wrong, after the inlet's id."""
+
+    message: str
+
+
+class SenderRefusal(TypedDict):
+    """A message without the token that the inlet asks for."""
+
+    type: str
+    status: str
+    title: str
+    report: SenderReport
+
+
+class StreamingViolation(TypedDict):
+    """A rule that a row breaks: which, and where."""
+
+    schemaLocation: str
+    pointerToViolation: str
+    causingExceptions: list[Any]
+    keyword: str
+    message: str
+
+
+class MessageCause(TypedDict):
+    """What is wrong with a row, the first few things."""
+
+    _streamingValidation: list[StreamingViolation]
+
+
+class MessageReport(TypedDict):
+    """What is wrong, after the inlet and the organisation."""
+
+    message: str
+    cause: NotRequired[MessageCause]
+
+
+class MessageRefusal(TypedDict):
+    """A message that is refused; `detail` says what exactly is wrong with its header."""
+
+    type: str
+    status: int
+    title: str
+    report: MessageReport
+    detail: NotRequired[str]
+
+
 class NotProvisioned(TypedDict):
     """An organisation that this deployment does not serve."""
 
@@ -95,11 +143,20 @@ ANSWERS: dict[int, tuple[str, str, tuple[Any, ...]]] = {
     415: ("UnsupportedMediaType", "The body is of a type that is not read here", (UnusableContentType,)),
     416: ("RangeNotSatisfiable", "Nothing of the file is in the `Range`", ()),
     422: ("Unprocessable", "The request is well formed and cannot be done, or its answer would be too large", ()),
+    428: ("PreconditionRequired", "`If-Match` must say what is to be changed", ()),
     429: ("TooManyRequests", "Too much at once: try again after `Retry-After` seconds", ()),
     500: ("InternalError", "Something went wrong on our side", ()),
+    501: ("NotImplemented", "This cannot be asked for here", ()),
+    503: ("Unavailable", "It was not taken: try again after `Retry-After` seconds", ()),
 }
 # These have no envelope at all.
 BARE = {401, 415}
+# How inlets answer otherwise than all other routes.
+OF_INLETS: dict[int, tuple[str, str, Any]] = {
+    400: ("InletBadRequest", "The message is none, or not for here, or not valid", MessageRefusal | Problem),
+    401: ("InletUnauthorized", "The inlet asks for a token", SenderRefusal),
+    403: ("InletForbidden", "The token is not good, or its client may not ingest there", SenderRefusal),
+}
 COMMON = (400, 401, 403, 404, 422, 429, 500)
 OF_WRITES = (409,)
 OF_BODIES = (413, 415)

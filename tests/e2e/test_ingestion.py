@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import os
 import time
 from typing import Any
 
+import boto3
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from aepp import catalog, ingestion
+from aepp import catalog, dataaccess, ingestion
 from aepp import schema as schema_registry
 
 from ops.client import Client
@@ -141,3 +146,101 @@ def test_a_replay_takes_the_place_of_a_batch(
     assert entity(client, "r1")[own] == {"number": "r1", "points": 5}
     assert client.entity("MemberId", "r2").status_code == 404
     assert client.batch(old)["status"] == "inactive"
+
+
+def test_files_and_rejected_rows_are_read_back(
+    client: Client, clients: tuple[Any, Any, Any], members: str, own: str
+) -> None:
+    dataset = dataset_of(client, members, "members read back", "enabled:true")
+    access = dataaccess.DataAccess()
+    loader = clients[2]
+    batch = loader.createBatch(dataset, enableDiagnostic=True, partialIngestionPercentage=60)["id"]
+    loader.uploadSmallFile(batch, dataset, "good.json", {own: {"number": "b1", "tier": "gold"}})
+    loader.uploadSmallFile(batch, dataset, "bad.json", {own: {"number": "b2", "tier": "none"}})
+    loader.uploadSmallFileFinish(batch)
+    assert done(client, batch)["status"] == "success"
+
+    files = access.getBatchFiles(batch)
+    assert [file["dataSetFileId"] for file in files] == [f"{batch}-0", f"{batch}-1"]
+    assert [file["dataSetFileId"] for file in access.getBatchFiles(batch, limit=1, start=1)] == [f"{batch}-1"]
+    [named] = access.getFiles(f"{batch}-1")["data"]
+    body = access.getFiles(f"{batch}-1", path=named["name"])
+    assert (named["name"], named["length"]) == ("good.json", len(body))
+    assert b'"b1"' in body
+    # The client reads the headers of a file that is there by calling what is no function, and answers none.
+    assert access.getHeadFile(f"{batch}-1", path="good.json") == {}
+    assert access.getHeadFile(f"{batch}-7", path="good.json")["content-type"] == "application/json"
+    ranged = client.http.get(
+        f"/data/foundation/export/files/{batch}-1", params={"path": "good.json"}, headers={"Range": "bytes=2-9"}
+    )
+    assert (ranged.status_code, ranged.content) == (206, body[2:10])
+
+    [failed] = access.getBatchFailed(batch)
+    [row] = access.getBatchFailed(batch, path=failed["name"])
+    assert row[own] == {"number": "b2", "tier": "none"}
+    assert [one["keyword"] for one in row["_validationErrors"]] == ["enum"]
+    assert [one["name"] for one in access.getBatchMeta(batch, path="input_files")["data"]] == [
+        "input_files/bad.json", "input_files/good.json",
+    ]  # fmt: skip
+    shown = client.http.get(
+        f"/data/foundation/import/batches/{batch}/datasets/{dataset}/preview", params={"format": "json", "nrow": 1}
+    ).json()
+    assert shown["preview"]["rows"] == [{"0": "b2", "1": "none"}]
+
+    # Taken back, it can be read no more, and soon it is not there any more.
+    assert client.http.post(f"/data/foundation/import/batches/{batch}", params={"action": "REVERT"}).is_success
+    assert access.getBatchFiles(batch) == []
+    assert _until(lambda: client.batch(batch)["status"], "deleted") == "deleted"
+    assert access.getBatchFailed(batch) == []
+    assert access.getFiles(f"{batch}-1")["status"] == 404
+    assert entity(client, "b1")[own]["tier"] == "gold"
+
+
+def test_parquet_is_read_back_as_it_was(client: Client, members: str, own: str) -> None:
+    dataset = dataset_of(client, members, "parquet members", "enabled:true")
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([{own: {"number": "p1", "points": 3}}]), buffer)
+    batch = client.create_batch(dataset, "parquet")
+    path = f"/data/foundation/import/batches/{batch}/datasets/{dataset}/files/members.parquet"
+    octets = {"Content-Type": "application/octet-stream"}
+    assert client.http.put(path, content=buffer.getvalue(), headers=octets).is_success
+    shown = client.http.get(path.replace("/files/members.parquet", "/preview"), params={"format": "parquet"}).json()
+    assert {column["name"] for column in shown["preview"]["columns"]} == {f"{own}/number", f"{own}/points"}
+    client.complete(batch)
+    assert done(client, batch)["status"] == "success"
+    found = dataaccess.DataAccess().getFiles(f"{batch}-0", path="members.parquet")
+    assert pq.read_table(found).to_pylist() == [{own: {"number": "p1", "points": 3}}]
+
+
+def test_a_dropped_file_becomes_a_batch(client: Client, members: str, own: str) -> None:
+    dataset = dataset_of(client, members, "dropped members", "enabled:true")
+    folder = f"drop/{client.configuration['org_id']}/{client.configuration['sandbox']}"
+    s3, bucket = boto3.client("s3"), os.environ["LAKE_BUCKET"]
+    text = f"{own}.number,{own}.tier\nd1,gold\n"
+    s3.put_object(Bucket=bucket, Key=f"{folder}/{dataset}/2026-03/new members.csv", Body=text.encode())
+    s3.put_object(Bucket=bucket, Key=f"{folder}/nobody/lost.json", Body=b"{}")
+
+    def found() -> list[str]:
+        query = {"externalId": "2026-03/new members.csv", "dataSet": dataset}
+        return list(client.http.get("/data/foundation/catalog/batches", params=query).json())
+
+    assert _until(lambda: len(found()), 1) == 1
+    [batch] = found()
+    assert done(client, batch)["status"] == "success"
+    assert entity(client, "d1")[own] == {"number": "d1", "tier": "gold"}
+
+    def left() -> list[str]:
+        listed = s3.list_objects_v2(Bucket=bucket, Prefix="drop").get("Contents", ())
+        return [item["Key"] for item in listed if client.configuration["org_id"] in item["Key"]]
+
+    aside = f"{folder}/nobody/lost.json".replace("drop/", "drop-rejected/", 1)
+    assert _until(left, [aside, f"{aside}.reason.json"]) == [aside, f"{aside}.reason.json"]
+
+
+def _until(look: Any, wanted: object, seconds: int = 60) -> Any:
+    """Look until it is as wanted, and return what was seen last."""
+    for _ in range(seconds * 4):
+        if look() == wanted:
+            break
+        time.sleep(0.25)
+    return look()

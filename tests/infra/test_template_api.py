@@ -17,12 +17,16 @@ ROUTES = {
     "/data/core/idnamespace/identities/{proxy+}",
     "/data/core/ups/config/mergePolicies",
     "/data/core/ups/config/mergePolicies/{proxy+}",
+    "/data/core/ups/export/jobs",
+    "/data/core/ups/export/jobs/{proxy+}",
     "/data/core/ca/attributes",
     "/data/core/ca/attributes/{proxy+}",
     "/data/foundation/catalog/dataSets",
     "/data/foundation/catalog/dataSets/{proxy+}",
     "/data/foundation/catalog/v2/dataSets/{proxy+}",
     "/data/foundation/schemaregistry/{proxy+}",
+    "/data/foundation/flowservice/connections",
+    "/data/foundation/flowservice/connections/{proxy+}",
     "/data/foundation/import/batches",
     "/data/foundation/import/batches/{proxy+}",
     "/data/foundation/catalog/batches",
@@ -30,6 +34,8 @@ ROUTES = {
     "/data/foundation/catalog/batch/{proxy+}",
     "/data/foundation/export/batches/{proxy+}",
     "/data/foundation/export/files/{proxy+}",
+    "/collection/{inlet}",
+    "/collection/batch/{inlet}",
 }
 
 
@@ -54,12 +60,12 @@ def test_routes(aws: Deployment) -> None:
 
 
 def test_one_permission_per_function(aws: Deployment) -> None:
-    assert len(aws.resources("AWS::Lambda::Permission")) == len(ENDPOINTS)
+    assert len(aws.resources("AWS::Lambda::Permission", "Api")) == len(ENDPOINTS)
 
 
-def test_uploads_are_binary_and_nothing_else(aws: Deployment) -> None:
+def test_bytes_go_both_ways_whatever_a_client_accepts(aws: Deployment) -> None:
     (api,) = aws.resources("AWS::ApiGateway::RestApi").values()
-    assert api["Properties"]["BinaryMediaTypes"] == ["application/octet-stream"]
+    assert api["Properties"]["BinaryMediaTypes"] == ["*/*"]
     assert api["Properties"]["EndpointConfiguration"]["Types"] == ["REGIONAL"]
 
 
@@ -103,7 +109,7 @@ def test_a_firewall_is_a_switch(aws: Deployment, everything_on: Deployment) -> N
 def test_alarms_are_a_switch(aws: Deployment, everything_on: Deployment) -> None:
     assert not aws.resources("AWS::CloudWatch::Alarm")
     alarms = everything_on.resources("AWS::CloudWatch::Alarm")
-    assert len(alarms) == 8
+    assert len(alarms) == 10
     assert all(alarm["Properties"]["AlarmActions"] for alarm in alarms.values())
     # Beyond ten metrics in one expression CloudWatch refuses the alarm.
     assert all(len(alarm["Properties"].get("Metrics", ())) <= 11 for alarm in alarms.values())
@@ -120,3 +126,12 @@ def test_an_alarm_watches_what_the_guard_of_graphs_counts(everything_on: Deploym
 def test_the_local_base_url_is_the_local_cloud(local: Deployment) -> None:
     outputs = next(body for name, body in local.templates.items() if name.endswith("Api"))["Outputs"]
     assert "http://127.0.0.1:4566/_aws/execute-api" in json.dumps(outputs["BaseUrl"])
+
+
+def test_functions_know_the_address_that_callers_do(aws: Deployment, local: Deployment) -> None:
+    for deployment in (aws, local):
+        output = next(body for name, body in deployment.templates.items() if name.endswith("Api"))["Outputs"]["BaseUrl"]
+        for function in deployment.resources("AWS::Lambda::Function").values():
+            variables = function["Properties"]["Environment"]["Variables"]
+            if "-api-" in function["Properties"]["FunctionName"]:
+                assert variables["API_BASE_URL"] == output["Value"]

@@ -13,8 +13,10 @@ from tests.infra.deployment import Deployment
 @pytest.fixture(scope="module")
 def states(aws: Deployment) -> dict[str, Any]:
     machine = aws.definition("ingest")
-    assert machine["StartAt"] == "Plan"
     found: dict[str, Any] = machine["States"]
+    begin = found[machine["StartAt"]]
+    assert begin["Choices"] == [{"Variable": "$.discard", "IsPresent": True, "Next": "Discard"}]
+    assert begin["Default"] == "Plan"
     return found
 
 
@@ -32,6 +34,7 @@ def test_flow(states: dict[str, Any]) -> None:
     ]
     assert removal["Default"] == states["Remove"]["Next"] == "Finish"
     assert states[states["Finish"]["Next"]]["Type"] == "Succeed"
+    assert states["Discard"]["Next"] == states["Finish"]["Next"]
 
 
 def test_nothing_is_applied_without_the_verdict(states: dict[str, Any]) -> None:
@@ -69,13 +72,13 @@ def test_maps(states: dict[str, Any], name: str) -> None:
 
 
 def test_every_step_retries_and_records_its_failure(states: dict[str, Any]) -> None:
-    for name in ("Plan", "Validate", "Decide", "Apply", "Remove", "Finish"):
+    for name in ("Plan", "Validate", "Decide", "Apply", "Remove", "Finish", "Discard"):
         (catch,) = states[name]["Catch"]
         assert catch == {"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": "Fail"}
     tasks = [state for state in states.values() if state["Type"] == "Task"]
     for name in ("Validate", "Apply", "Remove"):
         tasks += [one for one in states[name]["ItemProcessor"]["States"].values() if one["Type"] == "Task"]
-    assert len(tasks) == 7
+    assert len(tasks) == 8
     for task in tasks:
         (retry,) = task["Retry"]
         assert (retry["ErrorEquals"], retry["MaxAttempts"], retry["JitterStrategy"]) == (["States.ALL"], 5, "FULL")
@@ -97,7 +100,7 @@ def test_the_machine_reads_manifests_only_and_invokes_its_own_functions_only(aws
     (objects,) = [one for one in statements if one["Action"] == "s3:GetObject"]
     assert objects["Resource"]["Fn::Join"][1][-1] == "/jobs/*"
     (invoke,) = [one for one in statements if one["Action"] == "lambda:InvokeFunction"]
-    assert len(invoke["Resource"]) == 7
+    assert len(invoke["Resource"]) == 8
 
 
 def test_two_workers_do_on_the_local_cloud(local: Deployment) -> None:

@@ -68,11 +68,35 @@ def test_lake(aws: Deployment) -> None:
     rules = {rule["Id"]: rule for rule in properties["LifecycleConfiguration"]["Rules"]}
     assert rules["leftovers"]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
     assert rules["leftovers"]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
-    assert {(rules[name]["Prefix"], rules[name]["ExpirationInDays"]) for name in ("jobs", "rejected")} == {
+    assert {(rules[name]["Prefix"], rules[name]["ExpirationInDays"]) for name in ("jobs", "rejected", "stream")} == {
+        ("stream/", 30),
         ("jobs/", 30),
         ("rejected/", 30),
     }
     assert bucket["DeletionPolicy"] == "Retain"
+
+
+def test_the_lake_tells_a_topic_of_dropped_files_and_of_nothing_else(aws: Deployment) -> None:
+    (bucket,) = aws.resources("AWS::S3::Bucket").values()
+    [(topic, _)] = aws.resources("AWS::SNS::Topic", "Storage").items()
+    assert bucket["Properties"]["NotificationConfiguration"] == {
+        "TopicConfigurations": [
+            {
+                "Event": "s3:ObjectCreated:*",
+                "Filter": {"S3Key": {"Rules": [{"Name": "prefix", "Value": "drop/"}]}},
+                "Topic": {"Ref": topic},
+            }
+        ]
+    }
+    [(name, policy)] = aws.resources("AWS::SNS::TopicPolicy", "Storage").items()
+    # Storage refuses to tell a topic that it may not publish to.
+    assert name in bucket["DependsOn"]
+    allowed = [one for one in policy["Properties"]["PolicyDocument"]["Statement"] if one["Effect"] == "Allow"]
+    assert [(one["Principal"], one["Action"]) for one in allowed] == [({"Service": "s3.amazonaws.com"}, "sns:Publish")]
+    assert allowed[0]["Condition"]["StringEquals"]["aws:SourceAccount"]
+    (subscription,) = aws.resources("AWS::SNS::Subscription", "Jobs").values()
+    assert subscription["Properties"]["Protocol"] == "lambda"
+    assert "Drop" in str(subscription["Properties"]["Endpoint"])
 
 
 def test_lake_answers_only_over_tls_and_lets_nobody_in(aws: Deployment) -> None:

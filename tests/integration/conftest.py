@@ -44,6 +44,7 @@ ENVIRONMENT = {
     "LAKE_BUCKET": "lake",
     "TOKEN_ISSUER": ISSUER,
     "TOKEN_JWKS_URL": "http://127.0.0.1:9/jwks.json",
+    "API_BASE_URL": "https://api.example.com/v1",
     "POWERTOOLS_SERVICE_NAME": "tests",
     "AWS_DEFAULT_REGION": "eu-west-1",
     "AWS_ACCESS_KEY_ID": "testing",

@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from api import batches, computed_attributes, data_access, datasets, entities, identities, merge_policies, schemas
+from api import (
+    batches,
+    computed_attributes,
+    data_access,
+    datasets,
+    entities,
+    identities,
+    inlets,
+    merge_policies,
+    schemas,
+)
 from tessera.domain.computed.definition import Progress, Status
 from tessera.domain.tenant import Tenant
 from tessera.gateway import JSON_PATCH, Query
@@ -26,6 +36,7 @@ IDENTITY = "/data/core/identity"
 NAMESPACES = "/data/core/idnamespace/identities"
 REGISTRY = "/data/foundation/schemaregistry"
 DATASETS = "/data/foundation/catalog/dataSets"
+CONNECTIONS = "/data/foundation/flowservice/connections"
 IMPORT = "/data/foundation/import/batches"
 CATALOG = "/data/foundation/catalog"
 DEV = Tenant(ORG, "dev")
@@ -354,6 +365,31 @@ def test_schemas(documented: Documented) -> None:
     assert do("GET", f"/tenant/schemas/{other['meta:altId']}").status == 404
 
 
+def test_inlets(documented: Documented) -> None:
+    def do(method: str, path: str = "", **more: Any) -> Any:
+        return documented(inlets.handler, method, CONNECTIONS + path, **more)
+
+    spec = {"id": "bc7b00d6-623a-4dfc-9fdb-f1240aeadaeb", "version": "1.0"}
+    params = {"sourceId": "till-7", "dataType": "xdm", "name": "Tills", "authenticationRequired": False}
+    auth = {"specName": "Streaming Connection", "params": params}
+    wanted = {"name": "Shops", "description": "Tills", "connectionSpec": spec, "auth": auth}
+    created = do("POST", body=wanted)
+    assert created.status == do("POST", body={**wanted, "state": "disabled"}).status == 201
+    one = f"/{created.json()['id']}"
+    operations = [{"op": "replace", "path": "/name", "value": "Stores"}]
+    etag = {"If-Match": created.json()["etag"]}
+    assert do("PATCH", one, body=operations, headers=etag).status == 200
+    assert do("PATCH", one, body=operations, headers=etag).status == 412
+    assert do("PATCH", one, body=operations).status == 428
+    assert do("GET", one).status == 200
+    query = {"limit": "1", "orderby": "-name", "property": ["name!=x"], "continuationToken": ""}
+    assert do("GET", query=query).json()["_links"]
+    assert do("GET", query={"count": "true"}).json() == {"count": 2}
+    assert do("POST", body={"name": "Shops"}).status == 400
+    assert do("DELETE", one).status == 204
+    assert do("GET", one).status == 404
+
+
 def test_batches(documented: Documented, client: Client) -> None:
     def do(method: str, path: str, **more: Any) -> Any:
         return documented(batches.handler, method, path, **more)
@@ -365,6 +401,8 @@ def test_batches(documented: Documented, client: Client) -> None:
     octets = {"Content-Type": "application/octet-stream"}
     assert do("PUT", file, body=json_lines([person(1)]), headers=octets).status == 200
     assert do("POST", file, query={"action": "PRESIGN"}).status == 200
+    preview = {"format": "JSON", "isMultiLineJson": "false", "nrow": "3", "header": "true", "charset": "utf-8"}
+    assert do("GET", f"{one}/datasets/{RECORDS}/preview", query=preview).json()["preview"]["rows"]
     assert do("PATCH", file, body=b"part", headers=octets).status == 400
     assert do("PATCH", IMPORT, body={"replay": {}}).status == 400
     assert do("POST", one, query={"action": "ABORT"}).status == 200

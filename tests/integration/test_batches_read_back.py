@@ -137,8 +137,25 @@ class TestTables:
         assert says in described["errors"][0]["description"]
         assert stored() == {}
 
-    def test_a_table_over_the_limit(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("tessera.services.ingestion.planning.MAX_DOCUMENT_BYTES", 10)
+    def test_a_table_is_split_between_rows(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        lines = [f'c{number},e{number},2025-06-18T14:00:00Z,"two\nlines, {number}"' for number in range(40)]
+        lines[7] = lines[30] = 'c,"e'
+        files = {"a.csv": "\r\n".join(["identityMap.CRM,_id,timestamp,note", *lines]).encode(), "b.csv": b"x\n"}
+        whole = client.ingest(files, EVENTS, form="csv", partialIngestionPercent=90)
+        before = stored()
+        monkeypatch.setattr("tessera.services.ingestion.planning.range_size", lambda _: 300)
+        parts = client.ingest(files, EVENTS, form="csv", partialIngestionPercent=90, times=2)
+        assert parts["metrics"]["partitionCount"] > 5 > whole["metrics"]["partitionCount"]
+        for name in ("inputRecordCount", "outputRecordCount", "failedRecordCount"):
+            assert parts["metrics"][name] == whole["metrics"][name] > 1
+        assert stored().keys() == before.keys()
+        assert sorted(map(str, client.rejected(parts["id"]))) == sorted(map(str, client.rejected(whole["id"])))
+        # A header that cannot be used fails the batch also where the file is looked into before.
+        refused = client.ingest({"a.csv": b",\n" + b"1,2\n" * 200}, form="csv")
+        assert [error["code"] for error in refused["errors"]] == ["118"]
+
+    def test_tables_over_the_limit(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("tessera.services.ingestion.planning.MAX_CSV_BYTES", 10)
         described = client.ingest({"a": b"identityMap.CRM\nc1\n"}, form="csv")
         assert described["errors"][0]["code"] == "TESSERA-INGEST-413"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import boto3
 import orjson
 import pytest
 
@@ -21,6 +22,7 @@ from tessera.storage.codec import unpack
 from tessera.storage.configuration import ConfigurationStore
 from tessera.storage.profile_table import ProfileTable
 from tests.integration import ingest_machine
+from tests.integration.conftest import forget
 from tests.integration.executors import Inline
 from tests.integration.hostile import CrashError
 from tests.integration.test_batches import (
@@ -36,6 +38,8 @@ from tests.integration.test_batches import (
     person,
     stored,
 )
+from tests.integration.test_batches_crashes import mortal
+from tests.integration.test_batches_in_parts import in_parts
 
 __all__ = ["client"]
 
@@ -172,16 +176,72 @@ def test_a_removal_goes_on_where_time_ran_out(client: Client, monkeypatch: pytes
     assert bodies("R") == {}
 
 
-def test_a_reverted_batch_is_inactive_and_the_profile_store_keeps_its_rows(client: Client) -> None:
-    batch = client.ingest({"a.json": json_lines([person(1)])})["id"]
+def test_a_reverted_batch_is_inactive_then_deleted_and_the_profile_store_keeps_its_rows(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = client.ingest({"a.json": json_lines([person(1)])})["id"]
+    batch = client.created(partialIngestionPercent=50)
+    in_parts(client, batch, json_lines([person(1), {}]), [5, 9], path="a/b.json")
+    client.signal(batch)
+    ingest_machine.ingest.discard(input_of(batch), None)
+    assert ingest_machine.run(input_of(batch)) == "done"
+    ingest_machine.ingest.discard(input_of(batch), None)
+    assert (client.status(batch)["status"], len(client.rejected(batch))) == ("success", 1)
     before = stored()
+    now_ns = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now_ns)
     for _ in range(2):
         assert client.signal(batch, "REVERT").status == 200
-    assert client.status(batch)["status"] == "inactive"
+        assert client.status(batch)["status"] == "inactive"
     assert stored() == before
+    asked = [item for item in ingest_machine.asked_for() if "-discard-" in item["name"]]
+    assert [item | {"name": ""} for item in asked] == [{**input_of(batch), "discard": True, "name": ""}]
     assert client.signal(client.created(), "revert").status == 400
-    listed = client.call(batches.handler, "GET", "/data/foundation/catalog/batches", query={"status": "inactive"})
+
+    objects = objects_of(kept)
+    for _ in range(2):
+        ingest_machine.ingest.discard(input_of(batch), None)
+        assert client.status(batch)["status"] == "deleted"
+    assert {key.partition("/")[0] for key in objects_of(batch)} == {"jobs", "staged"}
+    assert (stored(), objects_of(kept)) == (before, objects)
+    listed = client.call(batches.handler, "GET", "/data/foundation/catalog/batches", query={"status": "deleted"})
     assert list(listed.json()) == [batch]
+    assert client.read(batch, "files").json()["data"] == []
+    assert client.rejected(batch) == []
+    assert client.read(batch, "meta", path="input_files").json()["data"] == []
+    # What may be repeated stays so, and starts nothing.
+    started = len(ingest_machine.asked_for())
+    for action in ("REVERT", "COMPLETE"):
+        assert client.signal(batch, action).status == 200
+    assert client.status(batch)["status"] == "deleted"
+    assert len(ingest_machine.asked_for()) == started
+    assert client.signal(batch, "ABORT").status == 400
+    assert client.create({"datasetId": RECORDS, "replay": {"predecessors": [batch]}}).status == 400
+
+
+def objects_of(batch: str) -> list[str]:
+    """Every version of what the lake has of a batch, delete markers too."""
+    found = boto3.client("s3").list_object_versions(Bucket="lake")
+    keys = [item["Key"] for item in [*found.get("Versions", ()), *found.get("DeleteMarkers", ())]]
+    return sorted(key for key in keys if f"/{batch}/" in key)
+
+
+def test_files_are_deleted_however_often_that_dies(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = client.ingest({name: json_lines([person(1), {}]) for name in "ab"}, partialIngestionPercent=50)["id"]
+    client.signal(batch, "REVERT")
+    died = 0
+    for left in range(20):
+        with monkeypatch.context() as patched:
+            mortal(patched, left)
+            try:
+                ingest_machine.ingest.discard(input_of(batch), None)
+            except CrashError:
+                died += 1
+        forget()
+        if client.status(batch)["status"] == "deleted":
+            break
+    assert died > 3
+    assert {key.partition("/")[0] for key in objects_of(batch)} == {"jobs", "staged"}
 
 
 def spent(value: str) -> Any:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 import api
 from api import datasets
-from tessera.gateway import JSON, MAX_BODY_BYTES, Endpoint, Route
+from tessera.gateway import JSON, MAX_BODY_BYTES, Endpoint, InletEndpoint, Request, Route
 from tests.integration.conftest import CLIENT_ID, OTHER_ORG, Caller, Issuer, client_document
 
 Headers = Mapping[str, str | None]
@@ -24,20 +24,26 @@ Headers = Mapping[str, str | None]
 _STRANGE_KEY = rsa.generate_private_key(65537, 2048)
 
 
-def endpoints() -> list[Endpoint]:
+def endpoints() -> list[Endpoint | InletEndpoint]:
     """The endpoints of all modules of functions/api."""
     modules = [importlib.import_module(f"api.{module.name}") for module in pkgutil.iter_modules(api.__path__)]
     return [module.endpoint for module in modules if hasattr(module, "endpoint")]
 
 
+# Those of inlets have their own checks: test_inlet_admission.py.
+ENDPOINTS = [endpoint for endpoint in endpoints() if isinstance(endpoint, Endpoint)]
 ROUTES = [
     pytest.param(endpoint, route, id=f"{route.method} {route.pattern}")
-    for endpoint in endpoints()
+    for endpoint in ENDPOINTS
     for route in endpoint.routes
 ]
 
 
-def path_of(route: Route) -> str:
+def test_there_is_no_other_kind_of_endpoint() -> None:
+    assert all(type(endpoint) in {Endpoint, InletEndpoint} for endpoint in endpoints())
+
+
+def path_of(route: Route[Request]) -> str:
     return re.sub(r"\{\w+\+?\}", "6b04b6930b603753398598e5", route.pattern)
 
 
@@ -138,7 +144,7 @@ DEFECTS = [
 
 
 @pytest.mark.parametrize(("endpoint", "route"), ROUTES)
-def test_each_route_refuses_each_defect_to_the_letter(endpoint: Endpoint, route: Route, call: Caller) -> None:
+def test_each_route_refuses_each_defect_to_the_letter(endpoint: Endpoint, route: Route[Request], call: Caller) -> None:
     call.registry.put("client#secondclient", "client", client_document())
     for defect in DEFECTS:
         answer = call(endpoint.handler, route.method, path_of(route), headers=defect.headers(call.issuer))
@@ -146,7 +152,9 @@ def test_each_route_refuses_each_defect_to_the_letter(endpoint: Endpoint, route:
 
 
 @pytest.mark.parametrize(("endpoint", "route"), ROUTES)
-def test_each_route_refuses_a_caller_without_its_permission(endpoint: Endpoint, route: Route, call: Caller) -> None:
+def test_each_route_refuses_a_caller_without_its_permission(
+    endpoint: Endpoint, route: Route[Request], call: Caller
+) -> None:
     others = [name for name in ("read", "ingest", "configure", "erase") if name != route.permission]
     call.registry.put(f"client#{CLIENT_ID}", "client", client_document(permissions=others))
     answer = call(endpoint.handler, route.method, path_of(route))
@@ -156,7 +164,7 @@ def test_each_route_refuses_a_caller_without_its_permission(endpoint: Endpoint, 
 
 
 @pytest.mark.parametrize(("endpoint", "route"), ROUTES)
-def test_each_route_refuses_a_sandbox_that_is_none(endpoint: Endpoint, route: Route, call: Caller) -> None:
+def test_each_route_refuses_a_sandbox_that_is_none(endpoint: Endpoint, route: Route[Request], call: Caller) -> None:
     for headers in (
         {"x-sandbox-name": "nowhere"},
         {"x-sandbox-name": "prod, dev"},
@@ -169,7 +177,7 @@ def test_each_route_refuses_a_sandbox_that_is_none(endpoint: Endpoint, route: Ro
 
 
 @pytest.mark.parametrize(("endpoint", "route"), ROUTES)
-def test_only_reads_may_leave_the_sandbox_out(endpoint: Endpoint, route: Route, call: Caller) -> None:
+def test_only_reads_may_leave_the_sandbox_out(endpoint: Endpoint, route: Route[Request], call: Caller) -> None:
     answer = call(endpoint.handler, route.method, path_of(route), headers={"x-sandbox-name": None})
     refused = (answer.status, answer.text and answer.json()) == HEADER_MISSING
     assert refused is not (route.reads or route.method in {"GET", "HEAD"})
@@ -177,7 +185,7 @@ def test_only_reads_may_leave_the_sandbox_out(endpoint: Endpoint, route: Route, 
 
 @pytest.mark.parametrize(("endpoint", "route"), ROUTES)
 def test_each_route_with_a_body_refuses_content_it_does_not_read(
-    endpoint: Endpoint, route: Route, call: Caller
+    endpoint: Endpoint, route: Route[Request], call: Caller
 ) -> None:
     if route.method not in {"POST", "PUT", "PATCH"}:
         pytest.skip("has no body")
@@ -194,7 +202,9 @@ def test_each_route_with_a_body_refuses_content_it_does_not_read(
 
 
 @pytest.mark.parametrize(("endpoint", "route"), ROUTES)
-def test_each_route_with_a_body_refuses_one_that_is_too_large(endpoint: Endpoint, route: Route, call: Caller) -> None:
+def test_each_route_with_a_body_refuses_one_that_is_too_large(
+    endpoint: Endpoint, route: Route[Request], call: Caller
+) -> None:
     if route.method not in {"POST", "PUT", "PATCH"}:
         pytest.skip("has no body")
     answer = call(
@@ -209,14 +219,14 @@ def test_each_route_with_a_body_refuses_one_that_is_too_large(endpoint: Endpoint
 
 
 @pytest.mark.parametrize(("endpoint", "route"), ROUTES)
-def test_each_route_refuses_a_method_it_does_not_have(endpoint: Endpoint, route: Route, call: Caller) -> None:
+def test_each_route_refuses_a_method_it_does_not_have(endpoint: Endpoint, route: Route[Request], call: Caller) -> None:
     answer = call(endpoint.handler, "PROPFIND", path_of(route))
     assert answer.status == 405
     assert route.method in answer.headers["allow"]
     assert answer.json()["status"] == 405
 
 
-@pytest.mark.parametrize("endpoint", endpoints(), ids=lambda endpoint: endpoint.name)
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)
 def test_a_path_that_is_none_is_answered_with_json(endpoint: Endpoint, call: Caller) -> None:
     answer = call(endpoint.handler, "GET", "/data/nothing")
     assert answer.status == 404
@@ -224,7 +234,7 @@ def test_a_path_that_is_none_is_answered_with_json(endpoint: Endpoint, call: Cal
     assert call(endpoint.handler, "GET", "/data/nothing", headers={"Authorization": None}).status == 403
 
 
-@pytest.mark.parametrize("endpoint", endpoints(), ids=lambda endpoint: endpoint.name)
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)
 def test_there_are_routes(endpoint: Endpoint) -> None:
     assert endpoint.routes
     assert all(JSON in route.accepts or route.method in {"PUT", "PATCH"} for route in endpoint.routes)

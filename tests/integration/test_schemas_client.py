@@ -1,64 +1,24 @@
-"""Adobe's own client of the registry, unchanged, against the function (the requests it makes go to the handler)."""
+"""Adobe's own client of the registry, unchanged, against the function."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
-
-import aepp
 import pytest
-import requests
 from aepp import schema as aepp_schema
 from aepp.fieldgroupmanager import FieldGroupManager
 from aepp.schemamanager import SchemaManager
-from requests.adapters import HTTPAdapter
 
 from api import schemas
-from tests.integration.conftest import CLIENT_ID, ORG, Caller, proxy_event
+from tests.integration.adobe import signed_in
+from tests.integration.conftest import Caller
 from tests.integration.test_schemas_api import EVENT, OWN, PROFILE, group_of
 
 TEXT = {"type": "string", "title": "Text"}
 
 
 @pytest.fixture
-def client(call: Caller, monkeypatch: pytest.MonkeyPatch) -> Iterator[aepp_schema.Schema]:
+def client(call: Caller, monkeypatch: pytest.MonkeyPatch) -> aepp_schema.Schema:
     """The client, signed in."""
-
-    def send(_adapter: HTTPAdapter, request: requests.PreparedRequest, **_: Any) -> requests.Response:
-        url = urlsplit(str(request.url))
-        body = request.body.encode() if isinstance(request.body, str) else None
-        query = parse_qs(url.query, keep_blank_values=True)
-        event = proxy_event(
-            str(request.method),
-            url.path,
-            query=query,
-            body=body,
-            headers={k: str(v) for k, v in request.headers.items()},
-        )
-        proxy = schemas.handler(event, None)
-        answer = requests.Response()
-        answer.status_code = proxy["statusCode"]
-        answer.headers.update(proxy["headers"])
-        answer._content = proxy["body"].encode()
-        answer.request, answer.url = request, str(request.url)
-        return answer
-
-    monkeypatch.setattr(HTTPAdapter, "send", send)
-    monkeypatch.setitem(aepp.config.endpoints, "global", "https://api.example.com")
-    config = {
-        "org_id": ORG,
-        "client_id": CLIENT_ID,
-        "token": call.issuer.token(),
-        "date_limit": time.time() + 3000,
-        "sandbox": "dev",
-        "environment": "prod",
-        "scopes": "x",
-        "connectionType": "oauthV2",
-    }
-    header = {**call.headers(), "Content-Type": "application/json", "Accept": "application/json"}
-    yield aepp_schema.Schema(config=config, header=header)
+    return aepp_schema.Schema(**signed_in(call, monkeypatch, schemas.handler))
 
 
 def test_from_a_field_group_to_a_union(client: aepp_schema.Schema) -> None:

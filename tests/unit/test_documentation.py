@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import api
-from tessera.gateway import Endpoint
+from tessera.gateway import ApiFunction
 
 ROOT = Path(__file__).resolve().parents[2]
 ALIASES = {
@@ -30,7 +30,7 @@ def routes() -> set[str]:
     return {
         f"{route.method} {route.pattern}"
         for endpoint in endpoints
-        if isinstance(endpoint, Endpoint)
+        if isinstance(endpoint, ApiFunction)
         for route in endpoint.routes
     }
 

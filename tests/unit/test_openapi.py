@@ -13,7 +13,8 @@ import pytest
 
 from ops.openapi import document as generating
 from ops.openapi.__main__ import TARGET
-from ops.openapi.describing import Area
+from ops.openapi.describing import Answer, Area, Operation
+from tessera.gateway import InletEndpoint, InletRequest, Response
 from tests.published.comparison import Comparison
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "published"
@@ -78,6 +79,36 @@ def test_routes_and_descriptions_must_be_the_same(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(generating, "AREAS", (*generating.AREAS, area))
     with pytest.raises(ValueError, match=r"without a route.*nowhere"):
         generating.document()
+
+
+def test_a_route_of_inlets_asks_for_no_more_than_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint = InletEndpoint("probe")
+
+    @endpoint.post("/collection/{inlet}")
+    def collect(request: InletRequest) -> Response:
+        """Take a message."""
+        return Response({"id": request.inlet.id})
+
+    known = list(generating.endpoints())
+    area = Area(
+        "Probe",
+        "",
+        {"inlet": "The inlet"},
+        {"POST /collection/{inlet}": Operation(body=dict[str, str], answers={200: Answer("Taken", dict[str, str])})},
+    )
+    monkeypatch.setattr(generating, "endpoints", lambda: [*known, endpoint])
+    monkeypatch.setattr(generating, "AREAS", (*generating.AREAS, area))
+    made = generating.document()
+    operation = made["paths"]["/collection/{inlet}"]["post"]
+    assert operation["security"] == [{}, {"client": ["tessera/access"]}]
+    assert [one.get("name") or one["$ref"] for one in operation["parameters"]] == [
+        "inlet",
+        "#/components/parameters/RequestId",
+    ]
+    for status, name in {401: "InletUnauthorized", 403: "InletForbidden", 404: "NotFound", 413: "BodyTooLarge"}.items():
+        assert operation["responses"][str(status)] == {"$ref": f"#/components/responses/{name}"}
+        assert made["components"]["responses"][name]["content"]
+    assert "security" not in made["paths"]["/data/core/ups/access/entities"]["get"]
 
 
 def test_every_difference_from_what_is_published_has_a_reason_and_every_reason_a_difference(

@@ -10,16 +10,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tessera.services.ingestion import tables
 from tessera.services.ingestion.sources import UnreadableFileError, check_text
-from tessera.services.ingestion.tables import DamagedRowError, records
+from tessera.services.ingestion.tables import DamagedRowError, ranges, records
 
 VALUES = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
 
 def rows(body: str | bytes) -> list[Any]:
-    found = list(records(body if isinstance(body, bytes) else body.encode()))
-    assert [number for number, _ in found] == list(range(len(found)))
+    raw = body if isinstance(body, bytes) else body.encode()
+    found = placed(raw, [(0, len(raw))])
+    assert len({offset for offset, _ in found}) == len(found)
     return [row for _, row in found]
+
+
+def placed(body: bytes, shares: list[tuple[int, int]]) -> list[tuple[int, Any]]:
+    """The rows of a file as workers find them, each with its offset; a damaged one as what is told of it."""
+
+    def read(start: int, end: int) -> bytes:
+        return body[start:end]
+
+    return [row for start, end in shares for row in records(read, len(body), start, end)]
+
+
+def told(found: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
+    return [(at, (str(row), row.text) if isinstance(row, DamagedRowError) else row) for at, row in found]
 
 
 def test_columns_are_paths_and_identities() -> None:
@@ -67,16 +82,54 @@ def test_a_damaged_row_costs_itself_and_is_kept_as_it_was(line: str, why: str) -
 
 
 def test_a_quote_that_is_never_closed_costs_no_more_than_the_longest_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = csv.field_size_limit(50)
-    try:
-        found = rows('a,b\n1,"' + "x,y\n" * 20 + "8,9\n")
-    finally:
-        csv.field_size_limit(before)
+    monkeypatch.setattr(tables, "MAX_LINE_BYTES", 50)
+    found = rows('a,b\n1,"' + "x,y\n" * 20 + "8,9\n")
     damaged = [row for row in found if isinstance(row, DamagedRowError)]
     assert len(damaged) == 1
     assert found[-1] == {"a": "8", "b": "9"}
     assert damaged[0].text.count("\n") < 15
-    assert before == 1_000_000
+    assert csv.field_size_limit() == 1_000_000
+
+
+PIECES = st.sampled_from(["a", "é", ",", '"', '""', "\n", "\r\n", "\r", "\0", "x,y\n", '"q\nr",s\n', "z" * 30])
+FILES = st.one_of(
+    st.lists(PIECES, max_size=60).map(lambda found: "".join(found).encode()),
+    st.lists(st.binary(max_size=9), max_size=12).map(b"\n".join),
+)
+
+
+@given(FILES, st.integers(1, 60), st.sampled_from([20, 1000]), st.booleans())
+def test_a_row_is_the_same_however_the_file_is_cut(body: bytes, length: int, longest: int, bom: bool) -> None:
+    body = (b"\xef\xbb\xbf" if bom else b"") + b"a,b\n" + body
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tables, "MAX_LINE_BYTES", longest)
+        for name in ("_READ_AT_ONCE", "_HEADER_AT_ONCE"):
+            patched.setattr(tables, name, 7)
+        shares = list(ranges(lambda start, end: body[start:end], len(body), length))
+        assert [start for start, _ in shares] == [0, *(end for _, end in shares[:-1])]
+        assert shares[-1][1] == len(body)
+        # Each is as long as asked, or a row more: nobody gets more than that to do.
+        assert all(end - start < length + 2 * longest + len(body) * (longest < 30) for start, end in shares)
+        assert told(placed(body, shares)) == told(placed(body, [(0, len(body))]))
+
+
+def test_a_line_without_end_costs_one_row_and_is_not_kept_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MAX_LINE_BYTES", 100)
+    body = b"a,b\n1,2\n3," + b"x" * 1000 + b"\n5,6\n"
+    asked: list[int] = []
+
+    def read(start: int, end: int) -> bytes:
+        asked.append(end - start)
+        return body[start:end]
+
+    monkeypatch.setattr(tables, "_READ_AT_ONCE", 64)
+    monkeypatch.setattr(tables, "_HEADER_AT_ONCE", 64)
+    found = list(records(read, len(body), 0, len(body)))
+    assert max(asked) <= 64
+    assert [row for _, row in found if isinstance(row, dict)] == [{"a": "1", "b": "2"}, {"a": "5", "b": "6"}]
+    [(offset, damaged)] = [one for one in found if isinstance(one[1], DamagedRowError)]
+    assert (offset, len(damaged.text)) == (8, 101)
+    assert "longer than 100 bytes" in str(damaged)
 
 
 @pytest.mark.parametrize(

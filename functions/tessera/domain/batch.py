@@ -5,8 +5,9 @@
        v                      v        v
     aborted, failed         failed   stalled -> retrying
 
-``success`` becomes ``inactive`` when the batch is reverted or replaced. These, ``aborted`` and ``failed`` are terminal:
-no late or repeated step of the ingestion leads out of them (contract: data-and-pql §4.3).
+``success`` becomes ``inactive`` when the batch is reverted or replaced, and after a revert ``deleted``. These,
+``aborted`` and ``failed`` are terminal: no late or repeated step of the ingestion leads out of them (contract:
+data-and-pql §4.3).
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ class BatchStatus(StrEnum):
     FAILED = "failed"
     ABORTED = "aborted"
     INACTIVE = "inactive"
+    DELETED = "deleted"
 
 
-TERMINAL = frozenset({BatchStatus.SUCCESS, BatchStatus.FAILED, BatchStatus.ABORTED, BatchStatus.INACTIVE})
+_WITHDRAWN = frozenset({BatchStatus.INACTIVE, BatchStatus.DELETED})
+TERMINAL = frozenset({BatchStatus.SUCCESS, BatchStatus.FAILED, BatchStatus.ABORTED}) | _WITHDRAWN
 
 
 class FileFormat(StrEnum):
@@ -53,7 +56,9 @@ class Batch:
     changes. ``schema`` is the version of the dataset's schema that all its rows are judged by, given when it is first
     planned; ``partial_rows`` says that they need not have what it requires. ``judged`` says that the rows were accepted
     and may have begun to be applied. ``attempt`` counts the executions that were asked for. ``predecessors``
-    are the batches that it replaces.
+    are the batches that it replaces. A ``streamed`` one gathers rows that came as messages, each at a place of its own.
+    ``export_job`` is the job that brought a batch of exported profiles, 0 for rows
+    that were ingested.
     """
 
     id: str
@@ -77,8 +82,10 @@ class Batch:
     schema: str = ""
     partial_rows: bool = False
     predecessors: tuple[str, ...] = ()
+    streamed: bool = False
     errors: tuple[Mapping[str, Any], ...] = ()
     metrics: Mapping[str, int] = field(default_factory=dict)
+    export_job: int = 0
 
     @property
     def terminal(self) -> bool:
@@ -88,7 +95,7 @@ class Batch:
     @property
     def applies(self) -> bool:
         """Whether its accepted rows belong into the profile store."""
-        return self.judged and self.status is not BatchStatus.INACTIVE
+        return self.judged and self.status not in _WITHDRAWN
 
     def to_document(self) -> dict[str, Any]:
         """Write the batch as the JSON document that is stored."""
@@ -126,10 +133,10 @@ class Batch:
             return self
         return replace(self, status=BatchStatus.RETRYING, attempt=attempt + 1, updated_ms=now_ms)
 
-    def given_up(self, status: BatchStatus, now_ms: int, by: str) -> Self:
+    def given_up(self, status: BatchStatus, now_ms: int, by: str, errors: tuple[Mapping[str, Any], ...] = ()) -> Self:
         """Abort or fail the batch while it is loading (contract: data-and-pql §4.3, abort rule); repeatable.
 
-        Raises InvalidRequestError once it is complete.
+        ``errors`` say why, where that is known. Raises InvalidRequestError once it is complete.
         """
         if self.status is status and not self.completed_ms:
             return self
@@ -137,7 +144,7 @@ class Batch:
             raise InvalidRequestError(
                 f"Batch {self.id} is {self.status}: only a batch that is still loading can be {status}"
             )
-        return replace(self, status=status, updated_ms=now_ms, updated_by=by, finished_ms=now_ms)
+        return replace(self, status=status, updated_ms=now_ms, updated_by=by, finished_ms=now_ms, errors=errors)
 
     def started(self, now_ms: int, schema: str = "", partial_rows: bool = False) -> Self:
         """Note that its files are being read; an execution that comes late or twice changes nothing.
@@ -189,11 +196,17 @@ class Batch:
 
         Raises InvalidRequestError for one that is not active.
         """
-        if self.status is BatchStatus.INACTIVE:
+        if self.status in _WITHDRAWN:
             return self
         if self.status is not BatchStatus.SUCCESS:
             raise InvalidRequestError(f"Batch {self.id} is {self.status}: only an active batch can be reverted")
         return replace(self, status=BatchStatus.INACTIVE, updated_ms=now_ms, updated_by=by)
+
+    def discarded(self, now_ms: int) -> Self:
+        """Note that its files are gone; nothing unless it was taken back."""
+        if self.status is not BatchStatus.INACTIVE:
+            return self
+        return replace(self, status=BatchStatus.DELETED, updated_ms=now_ms)
 
     def replaced(self, now_ms: int) -> Self:
         """Note that another batch took its place; nothing unless it is active."""

@@ -51,3 +51,11 @@ class TooManyRelatedIdentitiesError(UnprocessableError):
 
 class ConflictError(TesseraError):
     """The thing is in a state in which the request cannot be done."""
+
+
+class RateLimitError(TesseraError):
+    """The caller has asked too often; in ``retry_after_s`` seconds it may ask again."""
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s

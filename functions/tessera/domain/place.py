@@ -3,21 +3,37 @@
 A place is a string that sorts by acceptance: the time of acceptance in milliseconds, the batch, the file within
 the batch and the position within the file. It is all that ever decides between two rows, so the order in which
 rows are processed cannot matter. The ingestion time and the batch of a row are read off its place.
+
+The batch of a streamed message is the request that brought it, with an id like a batch's; where the number of the
+file would be, it says so, and the position is that of the message within the request.
 """
 
 from __future__ import annotations
 
 from typing import NewType
 
+from tessera.domain.ulid import LENGTH as ID_LENGTH
+from tessera.domain.ulid import RANDOM_BITS, parts_of
+
 Place = NewType("Place", str)
 
+_HALF = RANDOM_BITS // 2
 _TIME_DIGITS = 11
-_BATCH_ID_LENGTH = 26
+_BATCH = slice(_TIME_DIGITS + 1, _TIME_DIGITS + 1 + ID_LENGTH)
+_FILE = slice(_BATCH.stop + 1, _BATCH.stop + 5)
+# No batch has so many files.
+_STREAMED_ALONE, _STREAMED_WITH_OTHERS = "ffff", "fffe"
 
 
 def batch_place(completed_ms: int, batch_id: str, file_index: int, position: int) -> Place:
     """Place of a row of a batch: ``position`` is its byte offset or row number within file ``file_index``."""
     return Place(f"{completed_ms:0{_TIME_DIGITS}x}.{batch_id}.{file_index:04x}.{position:010x}")
+
+
+def stream_place(received_ms: int, request_id: str, position: int | None) -> Place:
+    """Place of a streamed message: ``position`` is its number within the request, ``None`` if that is for one only."""
+    kind = _STREAMED_ALONE if position is None else _STREAMED_WITH_OTHERS
+    return Place(f"{received_ms:0{_TIME_DIGITS}x}.{request_id}.{kind}.{position or 0:010x}")
 
 
 def batch_prefix(completed_ms: int, batch_id: str) -> str:
@@ -36,8 +52,19 @@ def accepted_ms(place: Place) -> int:
 
 
 def batch_id_of(place: Place) -> str:
-    """Return the batch that brought the row."""
-    return place[_TIME_DIGITS + 1 : _TIME_DIGITS + 1 + _BATCH_ID_LENGTH]
+    """Return the batch that brought the row; the transaction id for a streamed one (contract: data-and-pql §4.5)."""
+    batch_id, kind = place[_BATCH], place[_FILE]
+    if kind == _STREAMED_ALONE:
+        return transaction_id(batch_id)
+    if kind == _STREAMED_WITH_OTHERS:
+        return f"{transaction_id(batch_id)}:{int(place[_FILE.stop + 1 :], 16)}"
+    return batch_id
+
+
+def transaction_id(request_id: str) -> str:
+    """Write the id of a streaming request the way its answers do: a time and two numbers."""
+    made_ms, randomness = parts_of(request_id)
+    return f"{made_ms}:{randomness >> _HALF}:{randomness & (1 << _HALF) - 1}"
 
 
 def survives(place: Place, *cutoffs: Place | None) -> bool:

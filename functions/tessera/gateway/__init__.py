@@ -10,11 +10,14 @@
 
     handler = endpoint.handler
 
-An ``Endpoint`` is the only way to make an API function, and no handler runs before its checks
-(contract: profile-api §1.3). Handlers raise the errors of ``tessera.domain.errors`` or an ``ApiError``.
+An ``Endpoint`` is the only way to make an API function that clients call, an ``InletEndpoint`` the only way to make
+one that messages come in to, and no handler runs before its checks (contract: profile-api §1.3, data-and-pql §4.5).
+Handlers raise the errors of ``tessera.domain.errors`` or an ``ApiError``.
 """
 
 from tessera.gateway._endpoint import Endpoint
+from tessera.gateway._function import ApiFunction
+from tessera.gateway._inlets import MAX_MESSAGE_BYTES, InletEndpoint
 from tessera.gateway._messages import (
     JSON,
     JSON_PATCH,
@@ -22,6 +25,7 @@ from tessera.gateway._messages import (
     MAX_BODY_BYTES,
     OCTET_STREAM,
     PARQUET,
+    InletRequest,
     Query,
     Request,
     Response,
@@ -43,11 +47,15 @@ __all__ = [
     "JSON_PATCH",
     "MAX_ANSWER_BYTES",
     "MAX_BODY_BYTES",
+    "MAX_MESSAGE_BYTES",
     "OCTET_STREAM",
     "PARQUET",
     "ApiError",
+    "ApiFunction",
     "BodyTooLargeError",
     "Endpoint",
+    "InletEndpoint",
+    "InletRequest",
     "MalformedJsonError",
     "Permission",
     "Query",

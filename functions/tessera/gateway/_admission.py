@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
+from tessera.domain.inlet import Inlet
 from tessera.gateway import _problems as problems
 from tessera.gateway._callers import Directory
 from tessera.gateway._messages import Sandbox
-from tessera.gateway._problems import ApiError
+from tessera.gateway._problems import ApiError, VerbatimError
 from tessera.gateway._tokens import SigningKeys, TokenVerifier
 from tessera.storage import aws
 from tessera.storage.configuration import UnknownSandboxError
@@ -55,6 +56,24 @@ class Admission:
             if client is not None and org_id in client["organisations"]:
                 return Caller(client_id, org_id, frozenset(client["permissions"]))
         raise problems.api_key_invalid() if client is None else problems.not_entitled()
+
+    def sender(self, inlet: Inlet, headers: Mapping[str, str]) -> str:
+        """Check the token of who sends to an inlet; return the client id (contract: data-and-pql §4.5).
+
+        It must be of a client that may ingest for the inlet's organisation. Raises ApiError: 401 without a token, 403.
+        """
+        authorization = headers.get("authorization")
+        if authorization is None:
+            raise problems.sender_unknown(inlet.id)
+        try:
+            client_id = self._tokens.verify(authorization).client_id
+        except VerbatimError:
+            raise problems.sender_refused(inlet.id, "Ims service token is not valid") from None
+        for doubted in (False, True):
+            client = self._directory.client(client_id, doubted=doubted)
+            if client and inlet.tenant.org_id in client["organisations"] and "ingest" in client["permissions"]:
+                return client_id
+        raise problems.sender_refused(inlet.id, "The client of the token may not ingest for this organisation")
 
     def permit(self, caller: Caller, permission: str) -> None:
         """Refuse a caller without ``permission``.

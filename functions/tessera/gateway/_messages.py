@@ -11,6 +11,7 @@ import orjson
 from pydantic import BaseModel
 
 from tessera.domain.errors import InvalidRequestError
+from tessera.domain.inlet import Inlet
 from tessera.domain.tenant import Tenant
 from tessera.gateway._problems import MalformedJsonError, ResponseTooLargeError
 
@@ -100,19 +101,11 @@ class Query:
         return default
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request that has passed every check. ``caller`` is the client id; header names are in lower case.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """What every request has that passed its checks. Header names are in lower case."""
 
-    ``path_parameters`` are decoded: a value may hold slashes or dots, whatever the caller encoded.
-    """
-
-    method: str
     route: str
-    tenant: Tenant
-    sandbox: Sandbox
-    caller: str
-    path_parameters: Mapping[str, str]
     query: Query
     headers: Mapping[str, str]
     raw_body: bytes
@@ -139,6 +132,28 @@ class Request:
         Raises MalformedJsonError and pydantic's ValidationError.
         """
         return model.model_validate(self.json())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request(Received):
+    """A request of a known client for a sandbox that it may act in. ``caller`` is the client id.
+
+    ``path_parameters`` are decoded: a value may hold slashes or dots, whatever the caller encoded.
+    """
+
+    method: str
+    tenant: Tenant
+    sandbox: Sandbox
+    caller: str
+    path_parameters: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InletRequest(Received):
+    """What came in by an inlet. ``caller`` is the sender's client id if the inlet asks who it is, else ``None``."""
+
+    inlet: Inlet
+    caller: str | None
 
 
 def _nests_deeper(value: Any, limit: int) -> bool:
@@ -175,7 +190,7 @@ class Response:
             raise ResponseTooLargeError
         encoded = False
         try:
-            # Text goes as text: base64 reaches a client decoded only if it asks for a binary media type.
+            # Text goes as text: in base64 it would be a third larger.
             text = raw.decode()
         except UnicodeDecodeError:
             text, encoded = b64encode(raw).decode("ascii"), True

@@ -261,6 +261,28 @@ def content_type_unsupported() -> VerbatimError:
     )
 
 
+def sender_unknown(inlet_id: str) -> VerbatimError:
+    """Refuse a message without a token for an inlet that asks for one (contract: data-and-pql §4.5)."""
+    return _unauthorised(401, inlet_id, "Ims service token is empty")
+
+
+def sender_refused(inlet_id: str, reason: str) -> VerbatimError:
+    """Refuse a message for an inlet that asks for another token."""
+    return _unauthorised(403, inlet_id, reason)
+
+
+def _unauthorised(status: int, inlet_id: str, reason: str) -> VerbatimError:
+    return VerbatimError(
+        status,
+        {
+            "type": "https://ns.adobe.com/adobecloud/problem/data-collection-service-authorization",
+            "status": str(status),
+            "title": "Authorization",
+            "report": {"message": f"[{inlet_id}] {reason}"},
+        },
+    )
+
+
 def permission_denied(permission: str) -> ApiError:
     """Refuse a caller who is registered without the permission that the route needs."""
     return ApiError(403, f"This client does not have the permission '{permission}'", title="Permission denied")
@@ -272,6 +294,8 @@ def translate(error: Exception) -> ApiError | None:
     match error:
         case ApiError():
             answer = error
+        case errors.RateLimitError():
+            answer = ApiError(429, str(error), headers={"Retry-After": str(error.retry_after_s)})
         case errors.TesseraError():
             status, title, code = next(row for kind, row in _DOMAIN_ERRORS.items() if isinstance(error, kind))
             answer = ApiError(status, str(error), title=title, code=code)

@@ -18,6 +18,7 @@ from tessera.storage.received import Upload
 
 # An execution is stopped after a day; a batch not settled an hour later has nobody working on it.
 ABANDONED_MS = 25 * 3600 * 1000
+_HOUR_MS = 3600 * 1000
 
 
 class Records(Protocol):
@@ -124,10 +125,11 @@ class Batches:
         self._machine = machine
         self._clock_ms = clock_ms
 
-    def create(self, tenant: Tenant, wanted: WantedBatch, caller: str) -> Batch:
-        """Create an empty batch.
+    def create(self, tenant: Tenant, wanted: WantedBatch, caller: str, batch_id: str = "") -> Batch:
+        """Create an empty batch, under an id made up for it unless ``batch_id`` is given.
 
-        Raises NotFoundError for a dataset of another sandbox, InvalidRequestError for one that takes no files.
+        Raises LostRaceError when there is a batch of this id, NotFoundError for a dataset of another sandbox,
+        InvalidRequestError for one that takes no files.
         """
         dataset = self._configurations.current(tenant).datasets.get(wanted.dataset_id)
         if dataset is None:
@@ -141,7 +143,7 @@ class Batches:
         if wanted.multi_line and wanted.format is not FileFormat.JSON:
             raise InvalidRequestError("isMultiLineJson is for the format json only")
         now = self._clock_ms()
-        batch_id = ulid(now, secrets.randbits(80))
+        batch_id = batch_id or ulid(now, secrets.randbits(80))
         batch = Batch(
             batch_id,
             wanted.dataset_id,
@@ -194,22 +196,33 @@ class Batches:
             name = batch_id if batch.attempt == 1 else f"{batch_id}-{batch.attempt}"
             self._machine.start(name, {"org_id": tenant.org_id, "sandbox": tenant.sandbox, "batch_id": batch_id})
 
-    def give_up(self, tenant: Tenant, batch_id: str, status: BatchStatus, caller: str) -> None:
-        """Abort or fail a batch that is still loading.
+    def give_up(
+        self,
+        tenant: Tenant,
+        batch_id: str,
+        status: BatchStatus,
+        caller: str,
+        errors: tuple[Mapping[str, Any], ...] = (),
+    ) -> None:
+        """Abort or fail a batch that is still loading; ``errors`` say why.
 
         Raises NotFoundError, InvalidRequestError.
         """
         now = self._clock_ms()
-        self._records.change(tenant, batch_id, lambda known: known.given_up(status, now, caller))
+        self._records.change(tenant, batch_id, lambda known: known.given_up(status, now, caller, errors))
 
     def revert(self, tenant: Tenant, batch_id: str, caller: str) -> None:
-        """Take an active batch back: it is not consumable any more.
+        """Take an active batch back: it is not consumable from now on, and its files are deleted soon; repeatable.
 
         Its rows stay in the profile store, which has a delete of its own (contract: data-and-pql §4.4). Raises
         NotFoundError, InvalidRequestError.
         """
         now = self._clock_ms()
-        self._records.change(tenant, batch_id, lambda known: known.withdrawn(now, caller))
+        batch = self._records.change(tenant, batch_id, lambda known: known.withdrawn(now, caller))
+        if batch.status is BatchStatus.INACTIVE:
+            # One execution an hour at most: enough to try again after one that failed.
+            document = {"org_id": tenant.org_id, "sandbox": tenant.sandbox, "batch_id": batch_id, "discard": True}
+            self._machine.start(f"{batch_id}-discard-{now // _HOUR_MS}", document)
 
     def get(self, tenant: Tenant, batch_id: str) -> Batch:
         """Read a batch.
@@ -217,6 +230,13 @@ class Batches:
         Raises NotFoundError.
         """
         return self._records.get(tenant, batch_id)
+
+    def of_dataset(self, tenant: Tenant, batch_id: str, dataset_id: str) -> Batch:
+        """Read a batch that is for this dataset.
+
+        Raises NotFoundError.
+        """
+        return batch_of(self._records, tenant, batch_id, dataset_id)
 
     def listed(
         self, tenant: Tenant, wanted: BatchFilter, *, start: int, limit: int, newest_first: bool = True
@@ -239,6 +259,8 @@ class Batches:
                 raise InvalidRequestError(f"Batch {batch.id} is of another dataset: it cannot be replaced")
             if batch.status is not BatchStatus.SUCCESS:
                 raise InvalidRequestError(f"Batch {batch.id} is {batch.status}: only an active batch can be replaced")
+            if batch.streamed:
+                raise InvalidRequestError(f"Batch {batch.id} gathers streamed messages: it cannot be replaced")
         return tuple(dict.fromkeys(batch.id for batch in found))
 
     def _check_files(self, tenant: Tenant, batch_id: str) -> None:
@@ -260,13 +282,22 @@ class OneRecord(Protocol):
         """Read one or raise NotFoundError."""
 
 
+def batch_of(records: OneRecord, tenant: Tenant, batch_id: str, dataset_id: str) -> Batch:
+    """Read a batch that is for this dataset.
+
+    Raises NotFoundError.
+    """
+    batch = records.get(tenant, batch_id)
+    if batch.dataset_id != dataset_id:
+        raise NotFoundError(f"Batch {batch_id} is not for dataset {dataset_id[:64]}")
+    return batch
+
+
 def open_batch(records: OneRecord, tenant: Tenant, batch_id: str, dataset_id: str) -> None:
     """Make sure that a batch takes files.
 
     Raises NotFoundError for another dataset than its own, InvalidRequestError when it is complete or given up.
     """
-    batch = records.get(tenant, batch_id)
-    if batch.dataset_id != dataset_id:
-        raise NotFoundError(f"Batch {batch_id} is not for dataset {dataset_id[:64]}")
+    batch = batch_of(records, tenant, batch_id, dataset_id)
     if batch.status is not BatchStatus.LOADING:
         raise InvalidRequestError(f"Batch {batch_id} is {batch.status}: it takes no more files")

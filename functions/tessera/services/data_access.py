@@ -19,6 +19,7 @@ from tessera.storage.received import Read, StoredFile
 INPUT_FILES = "input_files"
 ROW_ERRORS = "row_errors"
 SAMPLE = "row_errors_sample.json"
+MANIFEST = "export_manifest.json"
 MAX_SAMPLE = 100
 
 _FILE_ID = re.compile(r"([0-9A-Z]{26})-([0-9]{1,5})\Z")
@@ -50,6 +51,16 @@ class Files(Protocol):
         """Return what reads a file."""
 
 
+class Exports(Protocol):
+    """The files of batches that exports brought."""
+
+    def manifest(self, tenant: Tenant, batch_id: str) -> Mapping[str, Any]:
+        """Read which files a batch has."""
+
+    def reader(self, tenant: Tenant, batch_id: str, file: StoredFile) -> Read:
+        """Return what reads a file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A file or directory; ``length`` in bytes, 0 for a directory."""
@@ -61,9 +72,10 @@ class Entry:
 class DataAccess:
     """What can be read of a batch besides its record."""
 
-    def __init__(self, records: Records, files: Files) -> None:
+    def __init__(self, records: Records, files: Files, exports: Exports) -> None:
         self._records = records
         self._files = files
+        self._exports = exports
 
     def entries(self, tenant: Tenant, batch_id: str, path: str) -> Sequence[Entry] | None:
         """List a directory of a batch's metadata, or return ``None`` when ``path`` names a file.
@@ -72,12 +84,13 @@ class DataAccess:
         """
         batch = self._records.get(tenant, batch_id)
         if not path:
-            return [Entry(INPUT_FILES), Entry(ROW_ERRORS), Entry(SAMPLE)]
+            manifest = [Entry(MANIFEST)] if batch.export_job else []
+            return [Entry(INPUT_FILES), Entry(ROW_ERRORS), Entry(SAMPLE), *manifest]
         if path == INPUT_FILES:
             found = self._files.received(tenant, batch_id, batch.dataset_id)
         elif path == ROW_ERRORS:
             found = self._files.rejected(tenant, batch_id)
-        elif path == SAMPLE or path.startswith((f"{INPUT_FILES}/", f"{ROW_ERRORS}/")):
+        elif path in {SAMPLE, MANIFEST} or path.startswith((f"{INPUT_FILES}/", f"{ROW_ERRORS}/")):
             return None
         else:
             raise NotFoundError(f"Batch {batch_id} has no metadata at {path[:64]}: see {INPUT_FILES} or {ROW_ERRORS}")
@@ -92,6 +105,8 @@ class DataAccess:
         directory, _, name = path.partition("/")
         if directory in {ROW_ERRORS, SAMPLE}:
             return map(_without_violations, self._rejected(tenant, batch_id, name))
+        if path == MANIFEST and batch.export_job:
+            return iter([orjson.dumps(self._exports.manifest(tenant, batch_id))])
         if directory != INPUT_FILES:
             raise InvalidRequestError(f"path must be in {INPUT_FILES} or {ROW_ERRORS}")
         for file in self._files.received(tenant, batch_id, batch.dataset_id):
@@ -121,7 +136,12 @@ class DataAccess:
         Raises NotFoundError.
         """
         batch = self._records.get(tenant, batch_id)
-        plan = self._files.plan(tenant, batch_id) if batch.status is BatchStatus.SUCCESS else None
+        if batch.status is not BatchStatus.SUCCESS:
+            return batch, []
+        if batch.export_job:
+            exported = self._exports.manifest(tenant, batch_id)["files"]
+            return batch, [StoredFile(one["name"], one["bytes"], one["etag"], one["version"]) for one in exported]
+        plan = self._files.plan(tenant, batch_id)
         return batch, [] if plan is None else [StoredFile(*file) for file in plan["files"]]
 
     def file(self, tenant: Tenant, file_id: str) -> tuple[StoredFile, Read]:
@@ -137,6 +157,8 @@ class DataAccess:
         if number >= len(files):
             raise NotFoundError(f"Batch {batch_id} has no file {number}, or is not active")
         file = files[number]
+        if batch.export_job:
+            return file, self._exports.reader(tenant, batch_id, file)
         return file, self._files.reader(tenant, batch_id, batch.dataset_id, file)
 
     def _rejected(self, tenant: Tenant, batch_id: str, name: str) -> Iterator[bytes]:

@@ -84,6 +84,16 @@ class MergePolicies:
         """
         return _found(self._configurations.current(tenant), policy_id)
 
+    def at(self, tenant: Tenant, policy_id: str, version: int) -> MergePolicy:
+        """Read a version of a policy.
+
+        Raises MergePolicyNotFoundError, also for a version that has not come yet.
+        """
+        found = self._at(tenant, self.get(tenant, policy_id), version)
+        if found is None:
+            raise MergePolicyNotFoundError
+        return found
+
     def create(self, tenant: Tenant, wanted: MergePolicy) -> MergePolicy:
         """Create a policy; its id, version and time are given here, whatever ``wanted`` has.
 

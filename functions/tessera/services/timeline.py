@@ -183,7 +183,8 @@ class _Walk:
             if empty:
                 if bytes_left <= 0 or self._clock() > deadline:
                     return
-                bytes_left -= sum(self._executor.map(_Stream.read_ahead, empty))
+                others = self._executor.map(_Stream.read_ahead, empty[1:])
+                bytes_left -= empty[0].read_ahead() + sum(others)
                 continue
             ready = [stream for stream in self._streams if stream.waiting]
             if not ready:

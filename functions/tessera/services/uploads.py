@@ -13,7 +13,7 @@ from tessera.domain.errors import InvalidRequestError, NotFoundError
 from tessera.domain.intervals import Interval, content_range, merged, whole
 from tessera.domain.tenant import Tenant
 from tessera.domain.ulid import ulid
-from tessera.services.batches import open_batch
+from tessera.services.batches import batch_of, open_batch
 from tessera.storage.received import StoredPart, Upload
 
 # The list of them is one object that every worker reads.
@@ -83,8 +83,7 @@ class Uploads:
 
     def received(self, tenant: Tenant, batch_id: str, dataset_id: str, path: str) -> list[Interval]:
         """List which bytes of a file are there, neighbours as one interval."""
-        if self._records.get(tenant, batch_id).dataset_id != dataset_id:
-            raise NotFoundError(f"Batch {batch_id} is not for dataset {dataset_id[:64]}")
+        batch_of(self._records, tenant, batch_id, dataset_id)
         parts, _ = self._files.parts(tenant, batch_id, self._known(tenant, batch_id, path))
         return merged(part.interval for part in parts)
 

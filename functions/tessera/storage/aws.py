@@ -13,6 +13,7 @@ from botocore.config import Config
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
     from types_boto3_s3 import S3Client
+    from types_boto3_sqs import SQSClient
     from types_boto3_stepfunctions import SFNClient
 
 CONNECTIONS = 64
@@ -46,6 +47,12 @@ def stepfunctions() -> SFNClient:
     return boto3.client("stepfunctions", config=_CONFIG)
 
 
+@cache
+def sqs() -> SQSClient:
+    """Return the process's SQS client."""
+    return boto3.client("sqs", config=_CONFIG)
+
+
 def profile_table() -> str:
     """Name of the profile table, given to every function that uses it."""
     return os.environ["PROFILE_TABLE"]
@@ -59,3 +66,18 @@ def registry_table() -> str:
 def lake_bucket() -> str:
     """Name of the data lake's bucket."""
     return os.environ["LAKE_BUCKET"]
+
+
+def stream_queue() -> str:
+    """URL of the queue of streamed messages."""
+    return os.environ["STREAM_QUEUE_URL"]
+
+
+def window_queue() -> str:
+    """URL of the queue of windows that wait to be closed."""
+    return os.environ["WINDOW_QUEUE_URL"]
+
+
+def window_ms() -> int:
+    """Length of the windows by which streamed rows are gathered, in milliseconds."""
+    return int(os.environ.get("STREAM_WINDOW_S", "900")) * 1000

@@ -25,21 +25,21 @@ class BatchStore:
 
     def add(self, tenant: Tenant, batch: Batch) -> None:
         """Write a new batch."""
-        self._registry.put(_partition(tenant), batch.id, batch.to_document(), only_new=True)
+        self._registry.put(partition(tenant), batch.id, batch.to_document(), only_new=True)
 
     def get(self, tenant: Tenant, batch_id: str) -> Batch:
         """Read a batch.
 
         Raises NotFoundError.
         """
-        document = self._registry.get(_partition(tenant), batch_id)
+        document = self._registry.get(partition(tenant), batch_id)
         if document is None:
             raise _not_found(batch_id)
         return Batch.from_document(document)
 
     def each(self, tenant: Tenant, *, newest_first: bool = True) -> Iterator[Batch]:
         """Walk all batches in order of creation, by which their ids sort."""
-        for _, document in self._registry.each(_partition(tenant), newest_first=newest_first):
+        for _, document in self._registry.each(partition(tenant), newest_first=newest_first):
             yield Batch.from_document(document)
 
     def change(self, tenant: Tenant, batch_id: str, mutate: Callable[[Batch], Batch]) -> Batch:
@@ -56,7 +56,7 @@ class BatchStore:
             return after.to_document()
 
         try:
-            changed = self._registry.change(_partition(tenant), batch_id, apply)
+            changed = self._registry.change(partition(tenant), batch_id, apply)
         except _UnchangedError as unchanged:
             return unchanged.batch
         if changed is None:
@@ -64,7 +64,8 @@ class BatchStore:
         return Batch.from_document(changed)
 
 
-def _partition(tenant: Tenant) -> str:
+def partition(tenant: Tenant) -> str:
+    """Partition of the registry that holds the batches of a sandbox."""
     return f"{tenant.key}#batch"
 
 

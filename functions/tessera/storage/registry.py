@@ -11,17 +11,24 @@
 | ``<tenant>#schema-version`` | hash of its content | all that rows of a schema are judged by, never changed |
 | ``<tenant>#descriptor`` | descriptor id | what is said of a field of a schema |
 | ``<tenant>#batch`` | batch id | a batch and its status |
+| ``<tenant>#window`` | dataset id, start | a window of streamed rows: see ``windows`` |
 | ``<tenant>#job`` | ULID | a job, by ``kind``, and how far it is |
+| ``<tenant>#export`` | id, sixteen digits | an export job |
+| ``<tenant>#export-share#<job>`` | share | how far the worker of a share of an export is; with ``ttl`` |
+| ``<tenant>#exported`` | dataset id | the batches that the last export brought into a dataset |
 | ``<tenant>#policy`` | policy id, version in ten digits | a superseded version of a merge policy |
 | ``<tenant>#attribute`` | UUID | the definition of a computed attribute |
 | ``<tenant>#attribute-name`` | name | the id of the computed attribute that has the name |
+| ``<tenant>#connection`` | UUID | a streaming connection and its inlet |
 | ``<tenant>#links#<XID>`` | ULID | a change of a link made by hand |
 
-Every item holds ``v``, the version of its format, and ``b``, its body.
+Every item holds ``v``, the version of its format, and ``b``, its body. Counters stand beside them: ``rate_limits``.
 """
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +39,9 @@ from tessera.storage.codec import FORMAT_VERSION, pack, unpack
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
     from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+
+
+_MAX_LOST_RACES = 20
 
 
 class LostRaceError(Exception):
@@ -88,6 +98,13 @@ class Registry:
         """
         self.write([self.putting(partition, sort, document, only_new=only_new)])
 
+    def delete(self, partition: str, sort: str) -> bool:
+        """Delete one document; ``False`` if it was not there."""
+        answer = self._client.delete_item(
+            TableName=self.table, Key={"pk": {"S": partition}, "sk": {"S": sort}}, ReturnValues="ALL_OLD"
+        )
+        return "Attributes" in answer
+
     def change(
         self, partition: str, sort: str, mutate: Callable[[dict[str, Any]], dict[str, Any]]
     ) -> dict[str, Any] | None:
@@ -104,7 +121,7 @@ class Registry:
             try:
                 self._client.put_item(
                     TableName=self.table,
-                    Item={**key, "v": {"N": str(FORMAT_VERSION)}, "b": {"B": pack(changed)}},
+                    Item={**item, "v": {"N": str(FORMAT_VERSION)}, "b": {"B": pack(changed)}},
                     ConditionExpression="b = :before",
                     ExpressionAttributeValues={":before": item["b"]},
                 )
@@ -114,10 +131,64 @@ class Registry:
             else:
                 return changed
 
-    def putting(
-        self, partition: str, sort: str, document: Mapping[str, Any], *, only_new: bool = False
+    def change_all(
+        self,
+        keys: Sequence[tuple[str, str]],
+        mutate: Callable[[Sequence[dict[str, Any] | None]], Sequence[Mapping[str, Any] | None]],
+    ) -> None:
+        """Apply ``mutate`` to several documents at once, atomically however many writers there are.
+
+        It gets them in the order of ``keys``, ``None`` for one that is not there, and answers what each becomes,
+        ``None`` for one that stays. It may run several times and must have no effect but its answer; what it raises is
+        passed on. Raises LostRaceError when others keep changing them.
+        """
+        for attempt in range(_MAX_LOST_RACES):
+            found = [
+                self._client.get_item(
+                    TableName=self.table, Key={"pk": {"S": partition}, "sk": {"S": sort}}, ConsistentRead=True
+                ).get("Item")
+                for partition, sort in keys
+            ]
+            changed = mutate([None if item is None else unpack(item["b"]["B"]) for item in found])
+            writes = [
+                self._replacing(key, document, item)
+                for key, document, item in zip(keys, changed, found, strict=True)
+                if document is not None
+            ]
+            if not writes:
+                return
+            try:
+                self.write(writes)
+            except LostRaceError:
+                time.sleep(random.uniform(0, min(0.5, 0.01 * 2**attempt)))  # noqa: S311 - jitter
+            else:
+                return
+        raise LostRaceError
+
+    def _replacing(
+        self, key: tuple[str, str], document: Mapping[str, Any], before: Mapping[str, Any] | None
     ) -> TransactWriteItemTypeDef:
-        """Describe the writing of a document, to be part of a transaction."""
+        """Describe the writing of a document on condition that what is stored is what was read."""
+        write: Any = self.putting(*key, document, only_new=before is None)
+        if before is not None:
+            write["Put"]["ConditionExpression"] = "b = :before"
+            write["Put"]["ExpressionAttributeValues"] = {":before": before["b"]}
+        replacing: TransactWriteItemTypeDef = write
+        return replacing
+
+    def putting(
+        self,
+        partition: str,
+        sort: str,
+        document: Mapping[str, Any],
+        *,
+        only_new: bool = False,
+        expires_s: int | None = None,
+    ) -> TransactWriteItemTypeDef:
+        """Describe the writing of a document, to be part of a transaction.
+
+        DynamoDB deletes it some time after ``expires_s``, in seconds since 1970, if that is given.
+        """
         put: Any = {
             "TableName": self.table,
             "Item": {
@@ -127,6 +198,8 @@ class Registry:
                 "b": {"B": pack(document)},
             },
         }
+        if expires_s is not None:
+            put["Item"]["ttl"] = {"N": str(expires_s)}
         if only_new:
             put["ConditionExpression"] = "attribute_not_exists(pk)"
         return {"Put": put}

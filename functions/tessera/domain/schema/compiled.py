@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tessera.domain.rows import BAD_VALUE, MISSING, WRONG_TYPE, RowError, Violation
 from tessera.domain.schema.composition import CONSTRAINTS
-from tessera.domain.schema.conversion import convert
+from tessera.domain.schema.conversion import converter
 from tessera.domain.schema.errors import SchemaError
 from tessera.domain.schema.identity_field import IdentityField
 from tessera.domain.schema.xdm import bounds
@@ -36,9 +36,10 @@ class CompiledSchema:
         self, schema: Mapping[str, Any], identities: Sequence[IdentityField], *, partial: bool = False
     ) -> None:
         """Take a schema as ``for_rows`` makes it; raises SchemaError for one that no validator reads."""
-        self._schema = without_required(schema) if partial else dict(schema)
+        judging = without_required(schema) if partial else dict(schema)
         self._identities = tuple(identities)
-        self._validator = _validator(self._schema)
+        self._validator = _validator(judging)
+        self._convert = converter(judging)
 
     def conform(self, row: dict[str, Any]) -> dict[str, Any]:
         """Return the row, its values converted in place where that makes it right.
@@ -46,7 +47,7 @@ class CompiledSchema:
         Raises RowError with what is wrong, the first few violations of it.
         """
         if not self._validator.is_valid(row):
-            convert(row, self._schema)
+            self._convert(row)
             if not self._validator.is_valid(row):
                 raise self._refusal(row)
         return row

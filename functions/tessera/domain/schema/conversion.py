@@ -7,11 +7,15 @@
 | integer | a date or a date-time, as milliseconds since 1970 |
 
 Booleans, arrays and objects become nothing else. What cannot be converted stays as it is, for validation to refuse.
+
+A schema is made into functions once, for rows that need it need it in most of their values: whoever exports numbers as
+text exports all of them so.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -24,62 +28,111 @@ _NUMBER = re.compile(r"[+-]?\d{1,300}(\.\d{1,300})?([eE][+-]?\d{1,3})?\Z", re.AS
 _DATE_TIME = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:[zZ]|[+-]\d\d(?::?\d\d)?)?\Z", re.ASCII
 )
+_STORED_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\Z", re.ASCII)
 _INFINITY = float("inf")
 
+Convert = Callable[[Any], Any]
 
-def convert(row: dict[str, Any], schema: dict[str, Any]) -> None:
-    """Convert the values of a row in place."""
+
+def converter(schema: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
+    """Make what converts the values of a row of this schema, in place."""
     properties, additional = schema.get("properties", {}), schema.get("additionalProperties")
-    for name, value in row.items():
-        field = properties.get(name, additional)
-        if isinstance(field, dict):
-            row[name] = _converted(value, field)
+    fields = {name: _of_field(field) if isinstance(field, dict) else None for name, field in properties.items()}
+    others = _of_field(additional) if isinstance(additional, dict) else None
+
+    def convert(row: dict[str, Any]) -> None:
+        for name, value in row.items():
+            of_field = fields.get(name, others)
+            if of_field is not None:
+                row[name] = of_field(value)
+
+    return convert
 
 
-def _converted(value: Any, field: dict[str, Any]) -> Any:
-    kind = field["type"]
-    if isinstance(value, dict):
-        if kind == "object":
-            convert(value, field)
-        return value
-    if isinstance(value, list):
-        return [_converted(item, field["items"]) for item in value] if kind == "array" else value
-    if isinstance(value, str):
-        return _of_text(value, field)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return _of_number(value, field)
-    return value
-
-
-def _of_text(value: str, field: dict[str, Any]) -> Any:
+def _of_field(field: dict[str, Any]) -> Convert | None:
+    """Make what converts a value of a field; ``None`` where nothing becomes what the field wants."""
     match field["type"]:
-        case "integer" if _INTEGER.match(value):
-            return int(value.partition(".")[0])
-        case "number" if match := _NUMBER.match(value):
-            number = float(value)
-            if match.lastindex is None and abs(number) <= LONG:
-                return int(value)
-            return number if abs(number) < _INFINITY else value
-        case "string" if field.get("format") == "date-time" and _DATE_TIME.match(value):
-            try:
-                return iso_ms(parse_ms(value.upper()))
-            except (ValueError, OverflowError):
-                return value
-    return value
-
-
-def _of_number(value: float, field: dict[str, Any]) -> Any:
-    match field["type"]:
-        case "integer" if isinstance(value, float) and value.is_integer() and abs(value) <= LONG:
-            return int(value)
+        case "object":
+            return _of_object(converter(field))
+        case "array":
+            of_item = _of_field(field["items"]) if "items" in field else None
+            return None if of_item is None else _of_array(of_item)
+        case "integer":
+            return _integer
+        case "number":
+            return _number
         case "string":
-            form = field.get("format")
-            if form not in {"date", "date-time"}:
-                return orjson.dumps(value).decode()
-            if isinstance(value, int):
-                try:
-                    moment = iso_ms(value)
-                except OverflowError:
-                    return value
-                return moment if form == "date-time" else moment[:10]
+            of_text: Convert = _OF_FORMAT.get(field.get("format", ""), _text)
+            return of_text
+    return None
+
+
+def _of_object(convert: Callable[[dict[str, Any]], None]) -> Convert:
+    def of_object(value: Any) -> Any:
+        if isinstance(value, dict):
+            convert(value)
+        return value
+
+    return of_object
+
+
+def _of_array(of_item: Convert) -> Convert:
+    def of_array(value: Any) -> Any:
+        return [of_item(item) for item in value] if isinstance(value, list) else value
+
+    return of_array
+
+
+def _integer(value: Any) -> Any:
+    if isinstance(value, str):
+        return int(value.partition(".")[0]) if _INTEGER.match(value) else value
+    if isinstance(value, float) and value.is_integer() and abs(value) <= LONG:
+        return int(value)
     return value
+
+
+def _number(value: Any) -> Any:
+    if not isinstance(value, str) or (match := _NUMBER.match(value)) is None:
+        return value
+    number = float(value)
+    if match.lastindex is None and abs(number) <= LONG:
+        return int(value)
+    return number if abs(number) < _INFINITY else value
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, str) or not _is_number(value):
+        return value
+    return orjson.dumps(value).decode()
+
+
+def _date_time(value: Any) -> Any:
+    if isinstance(value, str):
+        if _STORED_DATE_TIME.match(value) or not _DATE_TIME.match(value):
+            return value
+        try:
+            return iso_ms(parse_ms(value.upper()))
+        except (ValueError, OverflowError):
+            return value
+    return _moment(value)
+
+
+def _date(value: Any) -> Any:
+    moment = _moment(value)
+    return moment if moment is value else moment[:10]
+
+
+def _moment(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        try:
+            return iso_ms(value)
+        except OverflowError:
+            return value
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_OF_FORMAT: dict[str, Convert] = {"date-time": _date_time, "date": _date}

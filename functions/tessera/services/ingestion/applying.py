@@ -26,7 +26,7 @@ _CHECKPOINT_S = 30
 
 # Ours: the contract does not say what becomes of a second body for an event.
 CONFLICT = "TESSERA-INGEST-CONFLICT"
-_TWO_BODIES = "the event is known with another body; the one accepted first counts"
+TWO_BODIES = "the event is known with another body; the one accepted first counts"
 
 
 class Applier:
@@ -70,7 +70,7 @@ class Applier:
                 self._note(tenant, batch_id, chunk, progress)
                 noted = self._clock()
         if progress.conflicts:
-            reasons = dict.fromkeys(progress.conflicts, _TWO_BODIES)
+            reasons = dict.fromkeys(progress.conflicts, TWO_BODIES)
             found = self._told(tenant, batch_id, chunk, CONFLICT, reasons)
             self._files.reject(tenant, batch_id, f"conflict_errors_{int(chunk.chunk)}.json", found)
         if progress.refused:

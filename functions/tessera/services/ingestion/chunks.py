@@ -31,7 +31,7 @@ class ChunkKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One worker's share: ``start`` to ``end`` are bytes of the file for lines and documents.
+    """One worker's share: ``start`` to ``end`` are bytes of the file, for lines, CSV and documents.
 
     For a row group ``start`` is the number of its first row in the file. ``etag`` and ``version`` are the content as
     planned; ``in_parts`` says that the file is stored as a list of parts.

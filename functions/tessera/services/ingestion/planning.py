@@ -20,15 +20,20 @@ from tessera.services.ingestion.chunks import (
     range_size,
 )
 from tessera.services.ingestion.ports import Batches, Configurations, Files
-from tessera.services.ingestion.sources import UnreadableFileError
-from tessera.storage.received import FileChangedError, StoredFile
+from tessera.services.ingestion.sources import UnreadableFileError, check_text
+from tessera.services.ingestion.tables import ranges
+from tessera.storage.received import FileChangedError, Read, StoredFile
 
 MAX_FILES = 1500
 MAX_BATCH_BYTES = 100_000_000_000
-_FOOTERS_AT_ONCE = 16
+# What is surely gone through in the ten minutes that there are.
+MAX_CSV_BYTES = 10_000_000_000
+_FILES_AT_ONCE = 16
 
 # The number of a file, the file, how it is read, from where to where, and the index of its row group.
 Share = tuple[int, StoredFile, ChunkKind, int, int, int]
+# What of a file each of its shares is: from where to where, and the index of the row group.
+Split = Callable[[Read, int], Sequence[tuple[int, int, int]]]
 
 
 class Planner:
@@ -115,52 +120,72 @@ class Planner:
 
     def _parts(self, tenant: Tenant, batch: Batch, files: Sequence[StoredFile]) -> tuple[list[Share], list[FileError]]:
         if batch.format is FileFormat.PARQUET:
-            return self._row_groups(tenant, batch, files)
+            # Here, because only batches of Parquet need pyarrow, which takes long to load.
+            from tessera.services.ingestion import parquet  # noqa: PLC0415
+
+            def groups(read: Read, size: int) -> list[tuple[int, int, int]]:
+                found = parquet.row_groups(read, size)
+                return [(group.first_row, group.first_row + group.rows, group.index) for group in found]
+
+            return self._split(tenant, batch, files, ChunkKind.ROW_GROUP, groups)
         if batch.multi_line:
-            advice = "write one row per line, which has no such limit"
-            return _whole(files, ChunkKind.DOCUMENT, f"a multi-line JSON file may have {{}}, this one {{}}; {advice}")
-        if batch.format is FileFormat.CSV:
-            return _whole(files, ChunkKind.CSV, "a CSV file may have {}, this one {}; send it as several files")
+            return _documents(files)
         length = range_size([file.size for file in files])
+        if batch.format is FileFormat.CSV:
+            total = sum(file.size for file in files)
+            if total > MAX_CSV_BYTES:
+                why = f"CSV files of a batch may have {MAX_CSV_BYTES} bytes together, these have {total}"
+                return [], [FileError("", LIMIT_EXCEEDED, f"{why}; send them as several batches.")]
+
+            def rows(read: Read, size: int) -> list[tuple[int, int, int]]:
+                check_text(read(0, min(4, size)))
+                found = ranges(read, size, length) if size > length else [(0, size)]
+                return [(start, end, 0) for start, end in found]
+
+            return self._split(tenant, batch, files, ChunkKind.CSV, rows)
         return [
             (i, file, ChunkKind.LINES, start, end, 0)
             for i, file in enumerate(files)
             for start, end in byte_ranges(file.size, length)
         ], []
 
-    def _row_groups(
-        self, tenant: Tenant, batch: Batch, files: Sequence[StoredFile]
+    def _split(
+        self, tenant: Tenant, batch: Batch, files: Sequence[StoredFile], kind: ChunkKind, split: Split
     ) -> tuple[list[Share], list[FileError]]:
-        # Here, because only batches of Parquet need pyarrow, which takes long to load.
-        from tessera.services.ingestion import parquet  # noqa: PLC0415
+        """Look into every file to see how it can be split."""
 
-        def read(file: StoredFile) -> list[parquet.RowGroup] | FileError:
+        def read(file: StoredFile) -> Sequence[tuple[int, int, int]] | FileError:
             try:
-                return parquet.row_groups(self._files.reader(tenant, batch.id, batch.dataset_id, file), file.size)
+                return split(self._files.reader(tenant, batch.id, batch.dataset_id, file), file.size)
             except UnreadableFileError as error:
                 return FileError(file.name, error.code, str(error))
             except FileChangedError:
                 return FileError(file.name, FILE_CHANGED, "it is not there any more")
 
-        with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+        with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
             found = list(pool.map(read, files))
         parts = [
-            (i, file, ChunkKind.ROW_GROUP, group.first_row, group.first_row + group.rows, group.index)
-            for i, (file, groups) in enumerate(zip(files, found, strict=True))
-            if not isinstance(groups, FileError)
-            for group in groups
+            (i, file, kind, start, end, row_group)
+            for i, (file, shares) in enumerate(zip(files, found, strict=True))
+            if not isinstance(shares, FileError)
+            for start, end, row_group in shares
         ]
         return parts, [item for item in found if isinstance(item, FileError)]
 
 
-def _whole(files: Sequence[StoredFile], kind: ChunkKind, too_large: str) -> tuple[list[Share], list[FileError]]:
+def _documents(files: Sequence[StoredFile]) -> tuple[list[Share], list[FileError]]:
     """Give every file to one worker, which reads it at once."""
     errors = [
-        FileError(file.name, LIMIT_EXCEEDED, too_large.format(f"{MAX_DOCUMENT_BYTES} bytes", f"has {file.size}"))
+        FileError(
+            file.name,
+            LIMIT_EXCEEDED,
+            f"a multi-line JSON file may have {MAX_DOCUMENT_BYTES} bytes, this one has {file.size}; write one row per "
+            "line, which has no such limit",
+        )
         for file in files
         if file.size > MAX_DOCUMENT_BYTES
     ]
-    return [(i, file, kind, 0, file.size, 0) for i, file in enumerate(files)], errors
+    return [(i, file, ChunkKind.DOCUMENT, 0, file.size, 0) for i, file in enumerate(files)], errors
 
 
 def _defects(files: Sequence[StoredFile]) -> list[FileError]:

@@ -76,7 +76,7 @@ class Validator:
         if chunk.start == 0:
             check_text(read(0, min(4, chunk.size)))
         if chunk.kind is ChunkKind.CSV:
-            return judging.values(records(read(0, chunk.size)), kind)
+            return judging.values(records(read, chunk.size, chunk.start, chunk.end), kind)
         if chunk.kind is ChunkKind.DOCUMENT:
             return judging.texts(documents(read(0, chunk.size)), kind)
         return judging.texts(_not_an_array(lines_in(read, chunk.size, chunk.start, chunk.end), chunk), kind)

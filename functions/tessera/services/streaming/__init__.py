@@ -1,0 +1,1 @@
+"""Streamed messages: received at an inlet, judged, written to the profile store, and gathered in the lake."""

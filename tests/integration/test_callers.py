@@ -37,6 +37,10 @@ OUTPUTS = {
         "IngestStateMachineArn": "arn:aws:states:eu-west-1:000000000000:stateMachine:x",
         "DeleteStateMachineArn": "arn:aws:states:eu-west-1:000000000000:stateMachine:y",
         "BackfillStateMachineArn": "arn:aws:states:eu-west-1:000000000000:stateMachine:z",
+        "StreamQueueUrl": "https://queue.example/stream",
+        "WindowQueueUrl": "https://queue.example/windows",
+        "StreamDeadLettersUrl": "https://queue.example/stream-dead-letters",
+        "WindowDeadLettersUrl": "https://queue.example/windows-dead-letters",
     },
 }
 

@@ -195,8 +195,11 @@ class TestOpenInlet:
             assert send(inlet).status == 200
         assert calls == [("GetItem", True)] * 2
 
-    def test_the_log_has_no_inlet_in_it(self, call: Caller, capsys: pytest.CaptureFixture[str]) -> None:
-        # A logger writes to what was standard output when it was made.
+    def test_the_log_has_no_inlet_in_it(
+        self, call: Caller, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # A service of its own: a logger keeps the output that it was made with.
+        monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "logged-inlets")
         fresh = InletEndpoint("probe")
         fresh.post("/collection/probe/{inlet}")(keep)
         inlet = make_inlet()

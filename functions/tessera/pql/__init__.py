@@ -4,7 +4,7 @@
     1
 
 A query is compiled once and evaluated many times. Evaluation does no I/O, has no clock but ``now``, and is bounded: in
-the elements it visits, in the size of numbers, in the time that a regular expression takes.
+the elements it visits and what is done with each, in the texts it searches, in the size of numbers.
 """
 
 from tessera.pql.aggregate import Aggregate, ClockClause, Condition, aggregate_of

@@ -55,13 +55,16 @@ def for_each(compiler: Compiler, source: s.Node, act: Callable[[str], None], *, 
         assert source.receiver is not None
         source = source.receiver
     array, item, at = compiler.named(compiler.value(source), source.at), compiler.new_name(), source.at
-    with compiler.loop(at), compiler.block() as body, compiler.element(item):
+    with compiler.loop(at) as weight, compiler.block() as body, compiler.element(item):
         _if_all(compiler, conditions, lambda: act(item))
     if is_null is None:
-        compiler.emit("for ITEM in run.elements(ARRAY):\n    BODY", at, ITEM=item, ARRAY=array, BODY=body)
+        template = "for ITEM in run.elements(ARRAY, WEIGHT):\n    BODY"
+        compiler.emit(template, at, ITEM=item, ARRAY=array, WEIGHT=weight, BODY=body)
         return
-    template = "RESULT = None\nif ARRAY is not None:\n    RESULT = []\n    for ITEM in run.array(ARRAY):\n        BODY"
-    compiler.emit(template, at, RESULT=is_null, ITEM=item, ARRAY=array, BODY=body)
+    template = (
+        "RESULT = None\nif ARRAY is not None:\n    RESULT = []\n    for ITEM in run.array(ARRAY, WEIGHT):\n        BODY"
+    )
+    compiler.emit(template, at, RESULT=is_null, ITEM=item, ARRAY=array, WEIGHT=weight, BODY=body)
 
 
 def _if_all(compiler: Compiler, conditions: list[s.Element], act: Callable[[], None]) -> None:
@@ -128,11 +131,11 @@ def _exists(compiler: Compiler, node: s.Call) -> ast.expr:
     assert node.receiver is not None
     at, result, item = node.at, compiler.new_name(), compiler.new_name()
     array = compiler.value(node.receiver)
-    with compiler.loop(at), compiler.block() as body, compiler.element(item):
+    with compiler.loop(at) as weight, compiler.block() as body, compiler.element(item):
         test = compiler.test(element(node).body)
         compiler.emit("if TEST:\n    RESULT = True\n    break", at, TEST=test, RESULT=result)
-    template = "RESULT = False\nfor ITEM in run.inner_elements(ARRAY):\n    BODY"
-    compiler.emit(template, at, RESULT=result, ITEM=item, ARRAY=array, BODY=body)
+    template = "RESULT = False\nfor ITEM in run.inner_elements(ARRAY, WEIGHT):\n    BODY"
+    compiler.emit(template, at, RESULT=result, ITEM=item, ARRAY=array, WEIGHT=weight, BODY=body)
     return expression("RESULT", at, RESULT=result)
 
 

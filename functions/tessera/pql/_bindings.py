@@ -19,9 +19,10 @@ def _bound(compiler: Compiler, binding: s.Binding, act: Callable[[str, ast.expr 
     """Emit a loop over what a name is bound to; ``act`` gets the name's value and the condition."""
     at, item = binding.at, compiler.new_name()
     array = compiler.named(compiler.value(binding.source), at)
-    with compiler.loop(at), compiler.block() as body, compiler.variable(binding.name, item):
+    with compiler.loop(at) as weight, compiler.block() as body, compiler.variable(binding.name, item):
         act(item, None if binding.condition is None else compiler.test(binding.condition))
-    compiler.emit("for ITEM in run.elements(ARRAY):\n    BODY", at, ITEM=item, ARRAY=array, BODY=body)
+    template = "for ITEM in run.elements(ARRAY, WEIGHT):\n    BODY"
+    compiler.emit(template, at, ITEM=item, ARRAY=array, WEIGHT=weight, BODY=body)
 
 
 def _if_bound(compiler: Compiler, condition: ast.expr | None, at: s.Position, act: Callable[[], None]) -> None:
@@ -143,7 +144,7 @@ def chain(compiler: Compiler, node: s.Chain) -> ast.expr:
 
 def _step(compiler: Compiler, step: s.Step, sequence: str, result: str) -> None:
     time, item, needed, at = compiler.new_name(), compiler.new_name(), compiler.new_name(), step.at
-    with compiler.loop(at), compiler.block() as body, compiler.element(item):
+    with compiler.loop(at) as weight, compiler.block() as body, compiler.element(item):
         parts: list[Callable[[], ast.expr]] = [lambda: compiler.test(step.what.body)]
         if (when := step.when) is not None:
             parts.append(lambda: compiler.meets(expression("TIME", at, TIME=time), when, at_clock(when)))
@@ -155,7 +156,7 @@ def _step(compiler: Compiler, step: s.Step, sequence: str, result: str) -> None:
     compiler.emit(
         "if RESULT:\n"
         "    RESULT = False; NEEDED = COUNT\n"
-        "    for TIME, ITEM in run.array(SEQUENCE):\n        BODY\n"
+        "    for TIME, ITEM in run.array(SEQUENCE, WEIGHT):\n        BODY\n"
         "    if RESULT:\n        SEQUENCE = run.later(SEQUENCE, TIME)",
         at,
         RESULT=result,
@@ -164,5 +165,6 @@ def _step(compiler: Compiler, step: s.Step, sequence: str, result: str) -> None:
         ITEM=item,
         NEEDED=needed,
         BODY=body,
+        WEIGHT=weight,
         COUNT=constant(step.count, at),
     )

@@ -48,7 +48,7 @@ def comparison(compiler: Compiler, node: s.Comparison) -> ast.expr:
             return _membership(compiler, value, known, node.at, positive=relation == "in")
         case "like", s.Literal(str() as pattern):
             return of_text(compiler, value, _like(compiler, pattern, node.at), node.at)
-    templates = {**_ANY_EQUALITY, **_ORDERED, **_ANY_MEMBERSHIP, "like": "like(A, B)"}
+    templates = {**_ANY_EQUALITY, **_ORDERED, **_ANY_MEMBERSHIP, "like": "run.like(A, B)"}
     return expression(templates[relation], node.at, A=value, B=compiler.value(right))
 
 
@@ -108,6 +108,11 @@ def of_text(compiler: Compiler, value: ast.expr, test: tuple[str, dict[str, Any]
     return expression(whole, at, FIRST=first, AGAIN=again, TEXT=again, **holes)
 
 
+def _searching(template: str) -> str:
+    """Have a text counted that will be searched; short ones are not."""
+    return f"(len(TEXT) < 100 or run.read(TEXT)) and {template}"
+
+
 def _like(compiler: Compiler, pattern: str, at: s.Position) -> tuple[str, dict[str, Any]]:
     holes = {"OTHER": constant(pattern.strip("%"), at)}
     match pattern.split("%"):
@@ -120,8 +125,22 @@ def _like(compiler: Compiler, pattern: str, at: s.Position) -> tuple[str, dict[s
         case ["", _]:
             return "TEXT.endswith(OTHER)", holes
         case ["", _, ""]:
-            return "OTHER in TEXT", holes
-    return "MATCHES(TEXT)", {"MATCHES": compiler.new_constant(_patterns.like(pattern))}
+            return _searching("OTHER in TEXT"), holes
+    return "run.is_like(TEXT, LIKE)", {"LIKE": compiler.new_constant(_patterns.like(pattern))}
+
+
+def regular_expression(compiler: Compiler, node: s.Call) -> ast.expr:
+    """Compile matches and regexGroup; what is written out is made into an expression once."""
+    assert node.receiver is not None
+    value, (pattern, *group), at = compiler.value(node.receiver), node.arguments, node.at
+    if isinstance(pattern, s.Literal):
+        made = expression("MADE", at, MADE=compiler.new_constant(_patterns.compiled(str(pattern.value))))
+    else:
+        made = expression("run.expression(PATTERN)", at, PATTERN=compiler.value(pattern))
+    if node.function == "matches":
+        return expression("run.matches(VALUE, MADE)", at, VALUE=value, MADE=made)
+    number = compiler.value(group[0]) if group else constant(1, at)
+    return expression("run.regex_group(VALUE, MADE, NUMBER)", at, VALUE=value, MADE=made, NUMBER=number)
 
 
 def string_predicate(compiler: Compiler, node: s.Call) -> ast.expr:
@@ -131,14 +150,15 @@ def string_predicate(compiler: Compiler, node: s.Call) -> ast.expr:
     value = compiler.value(node.receiver)
     match node.arguments:
         case (s.Literal(str() as other),):
-            return of_text(compiler, value, (template, {"OTHER": constant(other, node.at)}), node.at)
+            exactly = _searching(template) if "in TEXT" in template else template
+            return of_text(compiler, value, (exactly, {"OTHER": constant(other, node.at)}), node.at)
         case (s.Literal(str() as other), s.Literal(bool() as exact)):
-            folded = template if exact else template.replace("TEXT", "TEXT.casefold()")
+            searching = _searching(template if exact else template.replace("TEXT", "TEXT.casefold()"))
             wanted = constant(other if exact else other.casefold(), node.at)
-            return of_text(compiler, value, (folded, {"OTHER": wanted}), node.at)
+            return of_text(compiler, value, (searching, {"OTHER": wanted}), node.at)
     others = [compiler.value(argument) for argument in node.arguments]
     call = expression(
-        "string_predicate(TEST, POSITIVE, VALUE)",
+        "run.string_predicate(TEST, POSITIVE, VALUE)",
         node.at,
         VALUE=value,
         TEST=compiler.new_constant(test),

@@ -25,6 +25,8 @@ from tessera.pql.errors import PqlError
 
 # Python has no more than 20 loops inside each other.
 _MAX_LOOPS = 16
+# What is done with an element in a loop counts as so many visits as it has this many parts.
+_NODES_PER_VISIT = 32
 _FILE = "<pql>"
 _BOOLEAN_CALLS = frozenset(name for name, signature in SIGNATURES.items() if signature.result == "boolean")
 _OPERATORS = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide", "%": "remainder"}
@@ -41,8 +43,6 @@ _PLAIN_CALLS = {
     "values": "run.values(A)",
     "isNull": "(NAME := A) is None",
     "isNotNull": "(NAME := A) is not None",
-    "matches": "matches(A, B)",
-    "regexGroup": "regex_group(A, B)",
     "currentYear": "year_of(now)",
     "currentMonth": "month_of(now)",
     "currentDayOfMonth": "day_of(now)",
@@ -55,9 +55,11 @@ _PLAIN_CALLS = {
 
 
 _FUNCTION = """
-def evaluate(p1=None, *more, now):
+def evaluate(p1=None, *more, now, visits=None):
     try:
         run = Run()
+        if visits is not None:
+            run.left = visits
         BODY
         return RESULT
     except PqlError as error:
@@ -121,6 +123,7 @@ class Compiler:
         self._items: list[str] = []
         self._variables: dict[str, str] = {}
         self._names = 0
+        self._nodes = 0
         self._loops = 0
 
     @property
@@ -174,13 +177,15 @@ class Compiler:
         return name
 
     @contextmanager
-    def loop(self, at: s.Position) -> Iterator[None]:
-        """Go into a loop; raises PqlError if that is one too many."""
+    def loop(self, at: s.Position) -> Iterator[ast.expr]:
+        """Go into a loop, and answer the weight of each of its rounds; raises PqlError if that is one loop too many."""
         self._loops += 1
         if self._loops > _MAX_LOOPS:
             raise PqlError(f"more than {_MAX_LOOPS} filters or bindings inside each other", at)
-        yield
+        weight, before = ast.Constant(1), self._nodes
+        yield _placed_like(weight, at)
         self._loops -= 1
+        weight.value = 1 + (self._nodes - before) // _NODES_PER_VISIT
 
     @contextmanager
     def element(self, name: str) -> Iterator[None]:
@@ -223,6 +228,7 @@ class Compiler:
 
     def value(self, node: s.Node) -> ast.expr:  # noqa: PLR0911, PLR0912 - one case per kind of node
         """Compile a node."""
+        self._nodes += 1
         at = node.at
         match node:
             case s.Literal(value):
@@ -340,11 +346,12 @@ class Compiler:
             return self._if(node)
         if name in comparisons.STRING_PREDICATES:
             return comparisons.string_predicate(self, node)
+        if name in ("matches", "regexGroup"):
+            return comparisons.regular_expression(self, node)
         if name in _PLAIN_CALLS:
             given = ([] if node.receiver is None else [node.receiver]) + list(node.arguments)
             values = dict(zip("ABC", (self.value(each) for each in given), strict=False))
-            template = "regex_group(A, B, C)" if name == "regexGroup" and len(given) == 3 else _PLAIN_CALLS[name]
-            return expression(template, at, NAME=self.new_name(), **values)
+            return expression(_PLAIN_CALLS[name], at, NAME=self.new_name(), **values)
         return arrays.call_on_array(self, node)
 
     def _if(self, node: s.Call) -> ast.expr:

@@ -1,4 +1,4 @@
-"""Regular expressions and ``like``, both in time linear in the text (``like``: times the length of its longest piece).
+"""Regular expressions and ``like``, both in time linear in the text, and how many steps each takes per character.
 
 Expressions are searched for anywhere in the text, as Java's ``find`` does, on RE2. What differs from Java: no
 back-references, look-around or possessive quantifiers, and ``$`` means the very end of the text.
@@ -9,12 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from tessera.pql import syntax as s
 from tessera.pql.errors import PqlError
 
 MAX_PATTERN_LENGTH = 1_000
+# What one may take of memory; repetitions within each other are written out.
+_MAX_BYTES = 1 << 20
+# So many of the smallest are followed at once.
+_FREE_SIZE = 8
 
 
 @lru_cache(maxsize=256)
@@ -26,6 +30,7 @@ def compiled(pattern: str) -> Any:
         raise PqlError(f"a regular expression can have at most {MAX_PATTERN_LENGTH} characters")
     options = re2.Options()
     options.log_errors = False
+    options.max_mem = _MAX_BYTES
     try:
         return re2.compile(pattern, options)
     except (re2.error, UnicodeEncodeError) as error:
@@ -33,6 +38,12 @@ def compiled(pattern: str) -> Any:
         if isinstance(reason, bytes):
             reason = reason.decode(errors="replace")
         raise PqlError(f"this regular expression is not supported: {reason}") from None
+
+
+def steps(expression: Any) -> int:
+    """Tell how many steps a search takes per character at worst, which is seldom."""
+    size: int = expression.programsize
+    return max(1, size // _FREE_SIZE)
 
 
 def check_pattern(pattern: str, group: object, call: s.Call) -> None:
@@ -45,12 +56,19 @@ def check_pattern(pattern: str, group: object, call: s.Call) -> None:
         raise PqlError(f"the regular expression has no group {group}", call.arguments[-1].at)
 
 
+class Like(NamedTuple):
+    """The test for a pattern, and how many steps it takes per character at worst."""
+
+    matches: Callable[[str], bool]
+    steps: int
+
+
 @lru_cache(maxsize=256)
-def like(pattern: str) -> Callable[[str], bool]:
+def like(pattern: str) -> Like:
     """Make the test for a pattern of ``%``, any number of characters, and ``_``, exactly one."""
     first, *others = pattern.split("%")
     if not others:
-        return _exactly(first)
+        return Like(_exactly(first), 1)
     *middle, last = others
     starts, ends = _exactly(first), _exactly(last)
     pieces = [_finder(piece) for piece in middle if piece]
@@ -68,7 +86,7 @@ def like(pattern: str) -> Callable[[str], bool]:
             position += length
         return True
 
-    return matches
+    return Like(matches, max((len(piece) for piece in middle if "_" in piece), default=1))
 
 
 def _exactly(piece: str) -> Callable[[str], bool]:

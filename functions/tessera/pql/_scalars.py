@@ -14,7 +14,6 @@ from datetime import date, datetime
 from math import fmod, fsum, isfinite
 from typing import Any, NoReturn
 
-from tessera.pql import _patterns
 from tessera.pql._times import Period, bounds, civil, day_period, milliseconds, moment_at, read_moment
 from tessera.pql.errors import PqlError
 from tessera.pql.syntax import When
@@ -164,46 +163,6 @@ def ranks(values: list[Any]) -> list[Any]:
         raise PqlError(f"{described(odd)} does not compare with {described(values[0])}")
     moments = [read_moment(value) for value in values]
     return moments if all(moments) else values
-
-
-# Strings
-
-
-def string_predicate(test: Callable[[str, str], bool], expected: bool, one: Any, other: Any, exact: Any = True) -> bool:
-    """Compare two strings in some way, with or without regard to case."""
-    if one is None or other is None:
-        return False
-    first, second = text(one), text(other)
-    if not truth(exact):
-        first, second = first.casefold(), second.casefold()
-    return test(first, second) is expected
-
-
-def like(value: Any, pattern: Any) -> bool:
-    """``value like pattern``."""
-    return value is not None and pattern is not None and _patterns.like(text(pattern))(text(value))
-
-
-def matches(value: Any, pattern: Any) -> bool:
-    """``value.matches(pattern)``."""
-    return value is not None and pattern is not None and _found(value, pattern) is not None
-
-
-def regex_group(value: Any, pattern: Any, group: Any = 1) -> str | None:
-    """``value.regexGroup(pattern, group)``."""
-    if value is None or pattern is None or group is None:
-        return None
-    found = _found(value, pattern)
-    if type(group) is not int or not 0 <= group <= _patterns.compiled(pattern).groups:
-        raise PqlError("the regular expression has no such group")
-    return found and found[group]  # type: ignore[no-any-return]
-
-
-def _found(value: Any, pattern: Any) -> Any:
-    try:
-        return _patterns.compiled(text(pattern)).search(text(value))
-    except UnicodeEncodeError:
-        raise PqlError("expected a text of Unicode characters") from None
 
 
 # Times

@@ -20,10 +20,10 @@ class Query:
     """An expression of the query language; made by ``parse`` and ``parse_json``, used by any number of threads."""
 
     evaluate: Callable[..., Any]
-    """``evaluate(*inputs, now)``: the value for plain JSON values at ``now``, milliseconds since 1970.
+    """``evaluate(*inputs, now, visits=None)``: the value for plain JSON values at ``now``, milliseconds since 1970.
 
     Inputs not given are null. The value may share parts with the inputs. Raises PqlError for an operand of a wrong
-    type, or when too many elements are visited.
+    type, or when it takes longer than the visit of so many elements does, a million if nothing else is said.
     """
 
     def __init__(self, syntax: s.Node) -> None:
@@ -64,9 +64,9 @@ class Query:
             return False
         return True
 
-    def holds(self, *inputs: Any, now: int) -> bool:
+    def holds(self, *inputs: Any, now: int, visits: int | None = None) -> bool:
         """Evaluate as a condition: true, or an array that is not empty."""
-        return truth(self.evaluate(*inputs, now=now))
+        return truth(self.evaluate(*inputs, now=now, visits=visits))
 
     def __repr__(self) -> str:
         return f"Query({self.text!r})"

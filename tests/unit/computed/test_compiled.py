@@ -88,6 +88,23 @@ def test_what_an_event_gives(expression: str, body: dict[str, Any], value: Any) 
     assert compile_attribute(expression, WEEK).value(body) == value
 
 
+@pytest.mark.timeout(30, method="signal")
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "xEvent[n[^n[^^n[this = 1]]]].count()",
+        "xEvent.sum(n.map(^n.sum(this * 2)))",
+        "xEvent[" + " and ".join(['not s.matches("(.?){900}z")'] * 300) + "].count()",
+        "xEvent[" + " and ".join([f'not (s like "%_{"a" * 90}{number}b%")' for number in range(80)]) + "].count()",
+    ],
+)
+def test_an_event_of_which_too_much_is_asked_gives_nothing_and_takes_no_time(expression: str) -> None:
+    attribute = compile_attribute(expression, WEEK)
+    body = {"n": [1] * 2_000, "s": "a" * 5_000}
+    assert [attribute.value(body) for _ in range(100)] == [None] * 100
+    assert attribute.value({"n": [1] * 9, "s": "a"}) is not None
+
+
 def test_the_function_is_the_one_of_the_expression() -> None:
     assert compile_attribute(RECENT, WEEK).function is Function.MOST_RECENT
     assert compile_attribute("xEvent.topN(timestamp, 2).map(price)", WEEK).rule.size == 2

@@ -339,6 +339,6 @@ def test_nesting_has_a_limit_and_length_has_none() -> None:
 def test_what_is_visited_has_a_limit() -> None:
     profile = {"a": list(range(1_001))}
     query = parse("exists x from a, y from a where x + y < 0")
-    with pytest.raises(PqlError, match="line 1, column 18: the expression visits more than 1000000 elements"):
+    with pytest.raises(PqlError, match="line 1, column 18: the expression does too much"):
         query.evaluate(profile, now=0)
     assert query.evaluate({"a": list(range(900))}, now=0) is False

@@ -332,6 +332,50 @@ def test_a_cubic_join_says_that_it_visits_too_much() -> None:
         parse(JOINS[0]).evaluate(EVENTS, now=NOW)
 
 
+# Each of these took minutes, or gigabytes, when elements alone were counted.
+WORK: dict[str, tuple[str, dict[str, Any]]] = {
+    "a long condition": (f"a[^a[{' or '.join(['this=2'] * 9_000)}]].count()", {}),
+    "many cases folded": ("a[^a[" + " or ".join(['^^s.contains("z", false)'] * 30) + "]].count()", {}),
+    "many searches": ("a[^a[" + " or ".join([f'^^s.contains("{"a" * 25}b{"a" * 25}")'] * 30) + "]].count()", {}),
+    "searches for fields": ("a[^a[" + " or ".join(["^^s.doesNotContain(^^t, false)"] * 30) + "]].count()", {}),
+    "like": (f's like "%_{"a" * 4_000}b%" or s like "%{"a" * 4_000}_b%"', {"s": "a" * 800_000}),
+    "like in a join": (f'a[^a[^^s like "%_{"a" * 500}b%"]].count()', {}),
+    "like a field": ("a[^a[^^s like ^^p]].count()", {"p": "%_" + "a" * 500 + "b%"}),
+    "large regular expressions": (
+        " or ".join(f's.matches("(.?){{1000}}{number}")' for number in range(40)),
+        {"s": "".join("ab"[number * number // 7 % 2] for number in range(10_000))},
+    ),
+    "regular expressions in a join": ('a[^a[^^s.matches("(.?){900}z")]].count()', {}),
+    "many regular expressions": (
+        "ps[^ps[^^s.matches(this)]].count()",
+        {"ps": [f"(?:a|b){{300}}{number}" for number in range(999)]},
+    ),
+    "copies of groups": ('a.map(^a.map(^^s.regexGroup("(.*)", 1))).count()', {"s": "a" * 10_000}),
+}
+
+
+@pytest.mark.parametrize(("text", "given"), WORK.values(), ids=WORK)
+def test_work_is_bounded_and_not_only_what_is_visited(text: str, given: dict[str, Any]) -> None:
+    subject = {"a": [1] * 999, "s": "a" * 5_000, "t": "z" * 50, **given}
+    with pytest.raises(PqlError, match="too much"):
+        parse(text).evaluate(subject, now=NOW)
+
+
+def test_who_evaluates_says_how_much_may_be_visited() -> None:
+    query = parse("a[^a[this = 2]].count()")
+    assert query.evaluate({"a": [1] * 99}, now=NOW, visits=10_000) == 0
+    with pytest.raises(PqlError, match="too much"):
+        query.evaluate({"a": [1] * 101}, now=NOW, visits=10_000)
+    with pytest.raises(PqlError, match="too much"):
+        parse("a[^a[this = 1]]").holds({"a": [1] * 101}, now=NOW, visits=10_000)
+
+
+@pytest.mark.parametrize("pattern", ["(?:a?b?){500}z|" * 60, "(.?){1000}" * 9, "(?i)\\\\pL{900}"])
+def test_a_regular_expression_that_is_too_large_is_refused_when_it_is_read(pattern: str) -> None:
+    with pytest.raises(PqlError, match="too large"):
+        parse(f's.matches("{pattern}")')
+
+
 MANY = {"a": [{"k": number} for number in range(20_000)], "b": [{"k": -number} for number in range(1, 20_001)]}
 
 

@@ -23,6 +23,8 @@ from tessera.storage.profile_items import hash_of, timestamp_of
 # Longer values are not kept: the latest values of a stream have to fit into one transaction (4 MB).
 MAX_VALUE_BYTES = 2048
 MAX_LIST = 50
+# How much of an event an attribute may visit, in PQL's terms: about 20 ms at worst, and a batch has many events.
+MAX_VISITS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +50,14 @@ class CompiledAttribute:
     def value(self, body: Mapping[str, Any]) -> Any:
         """Return what an event gives, ``None`` for nothing.
 
-        An event of which a condition or the value cannot be evaluated, for what it holds has another type, gives
-        nothing: it was accepted, and a definition cannot refuse it afterwards.
+        An event of which a condition or the value cannot be evaluated, for what it holds has another type or is too
+        much, gives nothing: it was accepted, and a definition cannot refuse it afterwards.
         """
+        visits = MAX_VISITS // (1 + len(self.conditions))
         try:
-            if not all(condition.holds(body, now=0) for condition in self.conditions):
+            if not all(condition.holds(body, now=0, visits=visits) for condition in self.conditions):
                 return None
-            value = True if self.element is None else self.element.evaluate(body, now=0)
+            value = True if self.element is None else self.element.evaluate(body, now=0, visits=visits)
         except PqlError:
             return None
         return _given(self.function, value)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tessera.pql import PqlError, parse, parse_json
+from tests.unit.pql.test_more_cases import EVERY
 
 INPUT = {"nodeType": "parameterReference", "position": 1}
 
@@ -136,6 +137,48 @@ def test_there_and_back(text: str) -> None:
     assert again.text == query.text
     assert again.to_json() == query.to_json()
     assert parse(query.text).text == query.text
+
+
+def expect_there_and_back(text: str) -> None:
+    query = parse(text)
+    again = parse_json(query.to_json())
+    assert again.syntax == parse(query.text).syntax == query.syntax, text
+    assert (again.text, again.to_json()) == (query.text, query.to_json()), text
+
+
+@pytest.mark.parametrize("text", [text for text, _ in EVERY])
+def test_every_case_there_and_back(text: str) -> None:
+    expect_there_and_back(text)
+
+
+UNITS = (
+    *("millisecond", "seconds", "minute", "hours", "day", "weeks", "month", "years", "decades", "century"),
+    *("centuries", "millennium", "millennia"),
+)
+TIMES = (
+    *("now", "today", "yesterday", "tomorrow", "u", "a.b.c", "date(2024, 2, 29)"),
+    *(f"{which} {unit}" for which, unit in zip(("this", "last", "next") * 5, UNITS, strict=False)),
+)
+PHRASES = [
+    *(
+        f"{operator} 3 {unit} {direction} {time}"
+        for operator in ("<", "<=", ">", ">=", "=", "!=")
+        for direction in ("before", "after", "from")
+        for unit, time in zip(UNITS * 2, TIMES, strict=False)
+    ),
+    *(
+        form.format(time)
+        for form in ("before {}", "after {}", "from {}", "{}", "on {}", "between {} and now", "between today and {}")
+        for time in TIMES
+    ),
+]
+
+
+def test_every_form_of_occurs_there_and_back() -> None:
+    """Contract: data-and-pql §2.6."""
+    assert len(PHRASES) == 18 * 20 + 7 * 20
+    for phrase in PHRASES:
+        expect_there_and_back(f"t occurs {phrase} and chain(xEvent, timestamp, [A: WHAT(b) WHEN({phrase})])")
 
 
 def test_names_of_lambdas_are_free() -> None:

@@ -291,3 +291,25 @@ def test_computed_attributes_count_what_is_left(client: Client, monkeypatch: pyt
             ingest_machine.run(input_of(batch))
     assert ingest_machine.run(input_of(batch), times=2) == "done"
     assert [spent(who) for who in "abc"] == [1201, None, 1]
+
+
+def test_what_expired_goes_on_counting_when_a_batch_is_replaced(client: Client) -> None:
+    store = ConfigurationStore(aws.dynamodb(), aws.registry_table())
+    rule = compile_attribute("xEvent.sum(price)", Window(6, Unit.MONTHS)).rule
+    store.change(TENANT, lambda known: known.with_attribute("spent", "xEvent.sum(price)", rule))
+    store.change(TENANT, lambda known: known.with_ready_attribute("spent"))
+
+    def sale(number: int, who: str, days_ago: int, price: int) -> dict[str, Any]:
+        when = iso_ms(time.time_ns() // 1_000_000 - days_ago * 86_400_000)
+        return event(number, identityMap={"CRM": [{"id": who}]}, timestamp=when, price=price)
+
+    client.ingest({"a.json": json_lines([sale(1, "a", 70, 1), sale(2, "b", 70, 2)])}, EVENTS)
+    # What DynamoDB does with expired items.
+    for key, item in stored().items():
+        if " E#" in key:
+            aws.dynamodb().delete_item(TableName=aws.profile_table(), Key={"pk": item["pk"], "sk": item["sk"]})
+    old = client.ingest({"a.json": json_lines([sale(3, "a", 1, 10), sale(4, "b", 1, 20)])}, EVENTS)["id"]
+    assert [spent(who) for who in "ab"] == [11, 22]
+    batch = replaying(client, old, [sale(5, "a", 1, 100)], EVENTS)
+    assert ingest_machine.run(input_of(batch)) == "done"
+    assert [spent(who) for who in "ab"] == [101, 2]

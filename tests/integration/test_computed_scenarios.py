@@ -40,6 +40,21 @@ def send(world: World, dataset_id: str, *timestamps: str) -> None:
     world.accepted.clear()
 
 
+def sell(world: World, timestamp: str, price: float) -> None:
+    world.accept(SHOP, IDENTITIES[0], {"_id": "e", "timestamp": timestamp, "price": price})
+    world.process(world.accepted)
+    world.accepted.clear()
+
+
+def expire(world: World) -> None:
+    """Do what DynamoDB does with expired items, to all events."""
+    xid = IDENTITIES[0].xid(world.tenant)
+    for event in world.table.events_of_stream(world.tenant, xid, SHOP, 0):
+        key = items.key(world.tenant, xid, items.event_sort(event.key))
+        aws.dynamodb().delete_item(TableName=aws.profile_table(), Key=key)
+    assert not list(world.table.events_of_stream(world.tenant, xid, SHOP, 0))
+
+
 def value(world: World, name: str, now: str) -> Any:
     reader = ProfileReader(world.configurations, world.table, Inline())
     xid = IDENTITIES[0].xid(world.tenant)
@@ -69,18 +84,31 @@ def test_12_what_expires_goes_on_counting_until_it_leaves_the_window(world: Worl
     world.now_ms = parse_ms("2026-01-10T00:00:00Z")
     publish(world, "seen", "xEvent.count()", Window(3, Unit.MONTHS))
     send(world, SHOP, "2026-01-05T00:00:00Z", "2026-01-06T00:00:00Z")
-    # What DynamoDB does with expired items.
-    xid = IDENTITIES[0].xid(world.tenant)
-    for event in world.table.events_of_stream(world.tenant, xid, SHOP, 0):
-        key = items.key(world.tenant, xid, items.event_sort(event.key))
-        aws.dynamodb().delete_item(TableName=aws.profile_table(), Key=key)
-    assert not list(world.table.events_of_stream(world.tenant, xid, SHOP, 0))
+    expire(world)
     world.now_ms = parse_ms("2026-03-10T00:00:00Z")
     publish(world, "late", "xEvent.count()", Window(3, Unit.MONTHS))
     send(world, SHOP, "2026-03-01T00:00:00Z")
     assert value(world, "seen", "2026-04-30T00:00:00Z") == 3
     assert value(world, "late", "2026-04-30T00:00:00Z") == 1
     assert value(world, "seen", "2026-05-01T00:00:00Z") == 1
+
+
+def test_what_expired_goes_on_counting_when_another_body_replaces_one_that_is_counted(world: World) -> None:
+    world.now_ms = parse_ms("2026-01-10T00:00:00Z")
+    publish(world, "spent", "xEvent.sum(price)", Window(3, Unit.MONTHS))
+    publish(world, "last", "xEvent.topN(timestamp, 9).map(price)", Window(3, Unit.MONTHS))
+    sell(world, "2026-01-05T00:00:00Z", 1)
+    expire(world)
+    world.now_ms = parse_ms("2026-03-10T00:00:00Z")
+    sell(world, "2026-03-02T00:00:00Z", 100)
+    # Accepted earlier, and processed later.
+    world.accept(SHOP, IDENTITIES[0], {"_id": "e", "timestamp": "2026-03-01T00:00:00Z", "price": 10})
+    earlier = world.accepted.pop()
+    sell(world, "2026-03-01T00:00:00Z", 50)
+    assert value(world, "spent", "2026-03-10T00:00:00Z") == 151
+    world.process([earlier])
+    assert value(world, "spent", "2026-03-10T00:00:00Z") == 111
+    assert value(world, "last", "2026-03-10T00:00:00Z") == [100, 10, 1]
 
 
 def test_15_an_event_in_a_dataset_that_is_not_for_profiles_does_not_count(world: World) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tessera.domain.computed.rule import Function, Rule
-from tessera.domain.computed.state import Contribution, State, completed, fold, total, value_of
+from tessera.domain.computed.state import Contribution, State, completed, fold, repaired, total, value_of
 from tessera.domain.computed.window import MAX_COUNT, Unit, Window
 from tessera.domain.times import parse_ms
 from tests.unit.computed import model
@@ -119,3 +119,26 @@ def test_completing_a_state_keeps_what_it_counted_of_events_that_are_gone() -> N
     done = completed(state, rebuilt, rules, NOW + 10)
     assert value_of([done], "1", rules["1"], NOW + 10) == 2
     assert value_of([done], "2", rules["2"], NOW + 10) == 7
+
+
+@settings(max_examples=400)
+@given(data=st.data(), rule=rules)
+def test_a_repaired_state_is_without_what_is_gone_and_with_what_expired(data: st.DataObject, rule: Rule) -> None:
+    events = data.draw(st.lists(st.tuples(times, numbers), max_size=25))
+    known = [model.Known(time_ms, f"{n:04d}", value) for n, (time_ms, value) in enumerate(events)]
+    gone = [one for one in known if data.draw(st.booleans())]
+    left = [one for one in known if one not in gone]
+    # Those expired that lie before the units of all that are gone; of lists too little is known to tell.
+    oldest = min((rule.window.unit.bucket(one.time_ms) for one in gone), default=0)
+    expired = [] if rule.keeps_latest else [one for one in left if rule.window.unit.bucket(one.time_ms) < oldest]
+
+    def folded(some: list[model.Known], now_ms: int) -> State:
+        contributions = [Contribution(one.time_ms, one.tie, {NUMBER: given_value(rule, one.value)}) for one in some]
+        return fold(State(generation=1), contributions, {NUMBER: rule}, now_ms)
+
+    now_ms = NOW + data.draw(st.integers(0, 50 * HOUR))
+    rebuilt = folded([one for one in left if one not in expired], now_ms)
+    gone_keys = [(one.time_ms, one.tie) for one in gone]
+    state = repaired(folded(known, NOW), rebuilt, gone_keys, {NUMBER: rule}, now_ms)
+    for later in (0, 1, data.draw(st.integers(0, 250 * 24 * HOUR))):
+        assert value_of([state], NUMBER, rule, now_ms + later) == model.value_at(left, rule, now_ms + later)

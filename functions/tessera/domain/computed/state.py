@@ -50,6 +50,11 @@ class State:
     latest: Mapping[str, Sequence[Sequence[Any]]] = field(default_factory=dict)
     waiting: Sequence[Contribution] = ()
 
+    @property
+    def counts_nothing(self) -> bool:
+        """Whether it is as if there had been no events."""
+        return not self.partials and not self.latest and not self.waiting
+
     def is_current(self, cutoff: Place | None) -> bool:
         """Tell whether it was built after a delete: then it holds nothing that the delete reached."""
         return cutoff is None or (self.cutoff is not None and self.cutoff >= cutoff)
@@ -108,8 +113,7 @@ def completed(state: State, rebuilt: State, rules: Mapping[str, Rule], now_ms: i
 
     Of those that it had before it keeps its own: that counts events which have expired since.
     """
-    while any(one.time_ms < now_ms for one in state.waiting):
-        state = fold(state, (), rules, now_ms)
+    state = _settled(state, rules, now_ms)
 
     def joined(own: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
         return {**own, **{number: kept for number, kept in new.items() if int(number) > state.generation}}
@@ -119,6 +123,41 @@ def completed(state: State, rebuilt: State, rules: Mapping[str, Rule], now_ms: i
         partials=joined(state.partials, rebuilt.partials),
         latest=joined(state.latest, rebuilt.latest),
     )
+
+
+def repaired(
+    state: State, rebuilt: State, gone: Iterable[tuple[int, str]], rules: Mapping[str, Rule], now_ms: int
+) -> State:
+    """Return a rebuilt state, from which some events are gone, with what the one before it counted of expired ones.
+
+    ``gone`` are the times and hashes of the events. What is kept of calendar units in which none of them lies is still
+    right, and knows more than the events that are left.
+    """
+    state = _settled(state, rules, now_ms)
+    gone = {(time_ms, tie[:_TIE_LENGTH]) for time_ms, tie in gone}
+    partials = {number: dict(kept) for number, kept in rebuilt.partials.items()}
+    latest = dict(rebuilt.latest)
+    for number, kept in state.partials.items():
+        touched = {str(rules[number].window.unit.bucket(time_ms)) for time_ms, _ in gone}
+        own = {bucket: part for bucket, part in kept.items() if bucket not in touched}
+        partials[number] = {**partials.get(number, {}), **own}
+    for number, entries in state.latest.items():
+        known = [entry for entry in entries if (entry[0], entry[1]) not in gone]
+        told = {(entry[0], entry[1]) for entry in known}
+        found = [entry for entry in latest.get(number, ()) if (entry[0], entry[1]) not in told]
+        latest[number] = _newest([*known, *found], rules[number].size)
+    return replace(
+        rebuilt,
+        partials={number: kept for number, kept in partials.items() if kept},
+        latest={number: entries for number, entries in latest.items() if entries},
+    )
+
+
+def _settled(state: State, rules: Mapping[str, Rule], now_ms: int) -> State:
+    """Fold what is due."""
+    while any(one.time_ms < now_ms for one in state.waiting):
+        state = fold(state, (), rules, now_ms)
+    return fold(state, (), rules, now_ms)
 
 
 def value_of(states: Iterable[State], number: str, rule: Rule, now_ms: int) -> Any:

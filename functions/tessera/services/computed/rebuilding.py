@@ -12,13 +12,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Protocol
 
-from tessera.domain.computed.state import State, completed, fold
+from tessera.domain.computed.state import State, completed, fold, repaired
 from tessera.domain.identity import Xid
 from tessera.domain.place import Place, later, survives
 from tessera.domain.profile import Event, EventStream
 from tessera.domain.tenant import Tenant
 from tessera.services.computed.compiled import Attributes
 from tessera.services.lease import ConfigurationChangedError
+from tessera.storage.profile_items import hash_of, timestamp_of
 from tessera.storage.registry import LostRaceError
 
 _FIRST_PAUSE_S = 0.02
@@ -96,8 +97,9 @@ def rebuilt(
     """Return the state that the events of a stream add up to which no delete reached.
 
     It is complete for what it was complete for before, and for attributes up to the number ``generation``. ``without``
-    are the keys of events that are about to be replaced. What is read may be old by the time it is written: that write
-    has to be conditional on the stream's version, which every event that counts changes.
+    are the keys of events that are about to go or to be replaced; then what expired goes on counting, unless a delete
+    reached the state. What is read may be old by the time it is written: that write has to be conditional on the
+    stream's version, which every event that counts changes.
     """
     cutoff = later(cutoff, stream.state.cutoff)
     fresh = State(generation=max(stream.state.generation, generation), cutoff=cutoff)
@@ -111,4 +113,8 @@ def rebuilt(
         and event.key not in without
         and (contribution := attributes.contribution(event, now_ms)) is not None
     )
-    return fold(fresh, contributions, attributes.rules, now_ms)
+    state = fold(fresh, contributions, attributes.rules, now_ms)
+    if not without or not stream.state.is_current(cutoff):
+        return state
+    gone = [(timestamp_of(key), hash_of(key)) for key in without]
+    return repaired(stream.state, state, gone, attributes.rules, now_ms)

@@ -137,17 +137,17 @@ class Remover:
             return
 
     def _without(self, tenant: Tenant, stream: EventStream, gone: Sequence[Event]) -> EventStream | None:
-        """Return a stream as it is without some events, ``None`` when they were all it had."""
+        """Return a stream as it is without some events, ``None`` when they were all it had and counts."""
         keys = {event.key for event in gone}
-        events = self._store.events_of_stream(tenant, stream.xid, stream.dataset_id, _BEGINNING_MS)
-        if all(event.key in keys for event in events):
-            return None
         lease = Lease(self._configurations, tenant, self._clock)
         attributes = attributes_of(lease.configuration)
         if stream.state.generation > attributes.generation:
             raise ConfigurationChangedError
         state = rebuilt(self._store, tenant, stream, attributes, None, self._clock_ms(), without=keys)
         lease.check()
+        events = self._store.events_of_stream(tenant, stream.xid, stream.dataset_id, _BEGINNING_MS)
+        if state.counts_nothing and all(event.key in keys for event in events):
+            return None
         return replace(stream, state=state)
 
 

@@ -14,8 +14,9 @@ from tessera.domain.fields import selection
 from tessera.domain.times import parse_ms
 from tessera.services.computed.compiled import compile_attribute
 from tessera.services.profile_reader import ProfileReader
-from tessera.storage import aws
+from tessera.storage import aws, stream_items
 from tessera.storage import profile_items as items
+from tessera.storage.codec import pack, unpack
 from tests.integration.executors import Inline
 from tests.integration.test_computed_values import APP, IDENTITIES, SHOP, World, worlds  # noqa: F401
 
@@ -109,6 +110,27 @@ def test_what_expired_goes_on_counting_when_another_body_replaces_one_that_is_co
     world.process([earlier])
     assert value(world, "spent", "2026-03-10T00:00:00Z") == 111
     assert value(world, "last", "2026-03-10T00:00:00Z") == [100, 10, 1]
+
+
+def test_a_state_of_the_version_before_is_read_and_written_anew(world: World) -> None:
+    world.now_ms = parse_ms("2026-03-10T00:00:00Z")
+    publish(world, "spent", "xEvent.sum(price)", Window(3, Unit.MONTHS))
+    sell(world, "2026-01-05T00:00:00Z", 0.1)
+    sell(world, "2026-03-05T00:00:00Z", 10)
+    key = items.key(world.tenant, IDENTITIES[0].xid(world.tenant), stream_items.stream_sort(SHOP))
+
+    def stored() -> Any:
+        return aws.dynamodb().get_item(TableName=aws.profile_table(), Key=key)["Item"]
+
+    written = stored()
+    january, march = ((2026 - 1970) * 12 + month for month in (0, 2))
+    assert unpack(written["b"]["B"]) == {"s": {"1": [january, "0.1", None, 10]}}
+    before = {**written, "v": {"N": "1"}, "b": {"B": pack({"s": {"1": {str(january): "0.1", str(march): 10}}})}}
+    aws.dynamodb().put_item(TableName=aws.profile_table(), Item=before)
+    assert value(world, "spent", "2026-03-10T00:00:00Z") == 10.1
+    sell(world, "2026-03-06T00:00:00Z", 100)
+    assert value(world, "spent", "2026-03-10T00:00:00Z") == 110.1
+    assert unpack(stored()["b"]["B"]) == {"s": {"1": [january, "0.1", None, 110]}}
 
 
 def test_15_an_event_in_a_dataset_that_is_not_for_profiles_does_not_count(world: World) -> None:

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tessera.domain.computed.state import Contribution, State
+from tessera.domain.computed.state import Contribution, State, in_a_row
 from tessera.domain.identity import shard_of
 from tessera.domain.place import Place
 from tessera.domain.profile import EventStream
@@ -27,6 +27,8 @@ from tessera.storage.profile_items import STREAM, VERSION, dataset_index, key, t
 if TYPE_CHECKING:
     from tessera.storage.profile_items import Item
 
+# Version 1, which is still read, had an object of parts by bucket where there is a list now: a quarter longer.
+_VERSION = {"N": "2"}
 _LONG_LIST = 256
 _LATEST = "L"
 _WAITING = "W"
@@ -70,7 +72,7 @@ def stream_items(tenant: Tenant, stream: EventStream) -> dict[str, dict[str, Any
     sort = stream_sort(stream.dataset_id)
     item: dict[str, Any] = {
         **key(tenant, stream.xid, sort),
-        "v": VERSION,
+        "v": _VERSION,
         "n": {"N": str(stream.version + 1)},
         "p": {"S": stream.place},
         "ad": {"N": str(stream.last_active_day)},
@@ -135,7 +137,13 @@ def _state_of(item: Item, parts: Sequence[Item]) -> State:
     return State(
         generation=int(item["g"]["N"]) if "g" in item else 0,
         cutoff=None if cutoff is None else Place(cutoff["S"]),
-        partials=body.get("s", {}),
+        partials=_partials(body.get("s", {}), item["v"]),
         latest=latest,
         waiting=waiting,
     )
+
+
+def _partials(stored: dict[str, Any], version: Any) -> dict[str, Any]:
+    if version == _VERSION:
+        return stored
+    return {number: in_a_row({int(bucket): part for bucket, part in kept.items()}) for number, kept in stored.items()}

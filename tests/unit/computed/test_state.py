@@ -130,7 +130,8 @@ def test_a_repaired_state_is_without_what_is_gone_and_with_what_expired(data: st
     left = [one for one in known if one not in gone]
     # Those expired that lie before the units of all that are gone; of lists too little is known to tell.
     oldest = min((rule.window.unit.bucket(one.time_ms) for one in gone), default=0)
-    expired = [] if rule.keeps_latest else [one for one in left if rule.window.unit.bucket(one.time_ms) < oldest]
+    past = [one for one in left if one.time_ms < NOW and rule.window.unit.bucket(one.time_ms) < oldest]
+    expired = [] if rule.keeps_latest else past
 
     def folded(some: list[model.Known], now_ms: int) -> State:
         contributions = [Contribution(one.time_ms, one.tie, {NUMBER: given_value(rule, one.value)}) for one in some]

@@ -40,13 +40,14 @@ class State:
     """The partial aggregates of a stream of events.
 
     ``generation`` is the number of the last attribute for which it is complete; ``cutoff`` is the place of the last
-    delete that it was built after. ``partials`` holds by attribute and bucket, ``latest`` by attribute the newest
-    first as ``[time, tie, value]``, ``waiting`` events to come in order of time.
+    delete that it was built after. ``partials`` has by attribute the first bucket in which there is anything, then what
+    is in it and in each one after it, null where nothing is; ``latest`` by attribute the newest first as ``[time, tie,
+    value]``; ``waiting`` events to come in order of time.
     """
 
     generation: int = 0
     cutoff: Place | None = None
-    partials: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    partials: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     latest: Mapping[str, Sequence[Sequence[Any]]] = field(default_factory=dict)
     waiting: Sequence[Contribution] = ()
 
@@ -73,7 +74,8 @@ def fold(state: State, arrived: Iterable[Contribution], rules: Mapping[str, Rule
     """
     known = {number: rule for number, rule in rules.items() if int(number) <= state.generation}
     units = {rule.window.unit for rule in known.values()}
-    partials = {number: dict(kept) for number, kept in state.partials.items() if number in known}
+    oldest = {number: rule.window.first_bucket(now_ms) - 1 for number, rule in known.items()}
+    partials = {number: _since(oldest[number], kept) for number, kept in state.partials.items() if number in known}
     latest = {number: list(kept) for number, kept in state.latest.items() if number in known}
     due = [one for one in state.waiting if one.time_ms < now_ms][:MAX_SETTLED]
     waiting = [*state.waiting[len(due) :]]
@@ -81,24 +83,17 @@ def fold(state: State, arrived: Iterable[Contribution], rules: Mapping[str, Rule
         if contribution.time_ms >= now_ms:
             waiting.append(contribution)
             continue
-        buckets = {unit: str(unit.bucket(contribution.time_ms)) for unit in units}
+        buckets = {unit: unit.bucket(contribution.time_ms) for unit in units}
         for number, value in contribution.values.items():
             rule = known.get(number)
             if rule is None:
                 continue
             if rule.keeps_latest:
                 latest.setdefault(number, []).append(_entry(contribution, value))
-            else:
-                bucket = buckets[rule.window.unit]
-                kept = partials.setdefault(number, {})
-                kept[bucket] = _merge(rule.function, kept[bucket], value) if bucket in kept else value
-    for number, kept in partials.items():
-        oldest = known[number].window.first_bucket(now_ms) - 1
-        for bucket in [bucket for bucket in kept if int(bucket) < oldest]:
-            del kept[bucket]
+            elif (bucket := buckets[rule.window.unit]) >= oldest[number]:
+                _add(rule.function, partials.setdefault(number, []), bucket, value)
     for number, entries in latest.items():
-        window = known[number].window
-        start = window.unit.start(window.first_bucket(now_ms) - 1)
+        start = known[number].window.unit.start(oldest[number])
         latest[number] = _newest((entry for entry in entries if entry[0] >= start), known[number].size)
     return replace(
         state,
@@ -135,12 +130,12 @@ def repaired(
     """
     state = _settled(state, rules, now_ms)
     gone = {(time_ms, tie[:_TIE_LENGTH]) for time_ms, tie in gone}
-    partials = {number: dict(kept) for number, kept in rebuilt.partials.items()}
+    partials = dict(rebuilt.partials)
     latest = dict(rebuilt.latest)
     for number, kept in state.partials.items():
-        touched = {str(rules[number].window.unit.bucket(time_ms)) for time_ms, _ in gone}
-        own = {bucket: part for bucket, part in kept.items() if bucket not in touched}
-        partials[number] = {**partials.get(number, {}), **own}
+        touched = {rules[number].window.unit.bucket(time_ms) for time_ms, _ in gone}
+        own = {bucket: part for bucket, part in _by_bucket(kept) if bucket not in touched}
+        partials[number] = in_a_row({**dict(_by_bucket(partials.get(number, ()))), **own})
     for number, entries in state.latest.items():
         known = [entry for entry in entries if (entry[0], entry[1]) not in gone]
         told = {(entry[0], entry[1]) for entry in known}
@@ -151,6 +146,42 @@ def repaired(
         partials={number: kept for number, kept in partials.items() if kept},
         latest={number: entries for number, entries in latest.items() if entries},
     )
+
+
+def in_a_row(parts: Mapping[int, Any]) -> list[Any]:
+    """Write parts by bucket as a state keeps them."""
+    if not parts:
+        return []
+    first = min(parts)
+    return [first, *(parts.get(bucket) for bucket in range(first, max(parts) + 1))]
+
+
+def _by_bucket(kept: Sequence[Any], first: int | None = None, last: int | None = None) -> Iterator[tuple[int, Any]]:
+    """Go through parts with their buckets, from a first one to a last one."""
+    if not kept:
+        return
+    begin = kept[0] if first is None else max(first, kept[0])
+    end = len(kept) if last is None else max(0, last - kept[0] + 1) + 1
+    for bucket, part in enumerate(kept[begin - kept[0] + 1 : end], begin):
+        if part is not None:
+            yield bucket, part
+
+
+def _since(oldest: int, kept: Sequence[Any]) -> list[Any]:
+    """Copy parts without those of buckets before the oldest."""
+    return list(kept) if kept[0] >= oldest else in_a_row(dict(_by_bucket(kept, oldest)))
+
+
+def _add(function: Function, kept: list[Any], bucket: int, value: Any) -> None:
+    """Merge a value into what is in its bucket."""
+    if not kept:
+        kept += [bucket, value]
+    elif bucket < kept[0]:
+        kept[:1] = [bucket, value, *[None] * (kept[0] - bucket - 1)]
+    else:
+        place = bucket - kept[0] + 1
+        kept += [None] * (place + 1 - len(kept))
+        kept[place] = value if kept[place] is None else _merge(function, kept[place], value)
 
 
 def _settled(state: State, rules: Mapping[str, Rule], now_ms: int) -> State:
@@ -176,11 +207,9 @@ def _parts_of(states: Iterable[State], number: str, rule: Rule, now_ms: int) -> 
     present = unit.bucket(now_ms)
     first = present - rule.window.count
     for state in states:
-        for bucket, part in state.partials.get(number, {}).items():
+        for bucket, part in _by_bucket(state.partials.get(number, ()), first, present):
             # A period is of whole units, so all of a bucket lies where its first millisecond does.
-            if first <= int(bucket) <= present and (
-                not rule.periods or all(period.covers(unit.start(int(bucket)), now_ms) for period in rule.periods)
-            ):
+            if not rule.periods or all(period.covers(unit.start(bucket), now_ms) for period in rule.periods):
                 yield part
         for waiting in state.waiting:
             if number in waiting.values and rule.covers(waiting.time_ms, now_ms):

@@ -23,13 +23,14 @@ from tessera.domain.computed.window import Unit, Window
 from tessera.domain.configuration import Configuration, DatasetKind, DatasetSettings
 from tessera.domain.deletion import PersonDeletion
 from tessera.domain.errors import EntityNotFoundError
-from tessera.domain.identity import Identity
+from tessera.domain.identity import Identity, Xid
 from tessera.domain.merge_policy import MergePolicy
 from tessera.domain.place import Place, batch_place, cutoff_place, later, survives
 from tessera.domain.rows import PlacedRow, accept
 from tessera.domain.tenant import Tenant
 from tessera.domain.times import iso_ms, parse_ms
 from tessera.services.computed.compiled import attributes_of, compile_attribute
+from tessera.services.computed.preview import Preview
 from tessera.services.computed.rebuilding import complete
 from tessera.services.deletion import Deletions
 from tessera.services.linking import Linker
@@ -241,8 +242,10 @@ class World:
         configuration = self.configurations.current(self.tenant)
         rules = attributes_of(configuration).rules
         reader = ProfileReader(self.configurations, self.table, Inline())
-        by_xid = {identity.xid(self.tenant): identity for identity in IDENTITIES}
-        for xid in by_xid:
+        xids = [identity.xid(self.tenant) for identity in IDENTITIES]
+        draft = next((name for name in ATTRIBUTES if name not in configuration.attributes), None)
+        previewed = {} if draft is None else self.preview(reader, draft, xids)
+        for xid in xids:
             try:
                 person = reader.person(self.tenant, xid, namespace=None, policy_id=None, now_ms=self.now_ms)
             except EntityNotFoundError:
@@ -257,6 +260,15 @@ class World:
                         expected[name] = value
             namespace, group = person.computed_at
             assert person.entity().get(namespace, {}).get(group, {}) == expected
+            if draft is not None:
+                rule = compile_attribute(ATTRIBUTES[draft].expression, ATTRIBUTES[draft].window).rule
+                assert previewed.get(xid) == value_at(self.given(draft, live), rule, self.now_ms), draft
+
+    def preview(self, reader: ProfileReader, name: str, xids: Sequence[Xid]) -> dict[Xid, Any]:
+        """Try an attribute that is not published."""
+        one = ATTRIBUTES[name]
+        preview = Preview(reader, self.table, Inline())
+        return preview.values(self.tenant, one.expression, one.window, xids, now_ms=self.now_ms)
 
     def live(self) -> list[Processed]:
         return [

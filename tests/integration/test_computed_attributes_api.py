@@ -261,8 +261,25 @@ def test_what_is_wrong_is_refused_and_said(call: Caller, wrong: dict[str, Any]) 
     create(call, body())
 
 
+@pytest.mark.parametrize(
+    ("expression", "problem"),
+    [
+        ('xEvent["enabled" + 1 > 1].count()', 'column 8: "+" needs a number'),
+        ("xEvent[timestamp occurs <= -1 days before now].count()", "column 28: expected a whole number"),
+        ("xEvent[type = 'buy'].count()", "column 15: strings stand in double quotes"),
+        ("xEvent.sum(", "line 1, column 12"),
+        ('xEvent[s.matches("(?=a)")].count()', "not supported"),
+        (f"xEvent[{'not ' * 100}true].count()", "nested deeper"),
+    ],
+)
+def test_an_expression_that_can_never_be_evaluated_is_refused_when_it_is_defined(
+    call: Caller, expression: str, problem: str
+) -> None:
+    """Contract: data-and-pql §7 scenario 24."""
+    assert problem in message(post(call, body(expression=expression)))
+
+
 def test_where_an_expression_is_wrong_is_said(call: Caller) -> None:
-    assert "line 1, column" in message(post(call, body(expression="xEvent.sum(")))
     draft = create(call, body())
     changed = {"expression": {"type": "PQL", "format": "pql/text", "value": "xEvent.sum("}, "status": "NEW"}
     assert "line 1, column" in message(patch(call, draft["id"], changed))

@@ -112,6 +112,38 @@ def test_what_expired_goes_on_counting_when_another_body_replaces_one_that_is_co
     assert value(world, "last", "2026-03-10T00:00:00Z") == [100, 10, 1]
 
 
+class Counting:
+    """A client that notes what is written in transactions: how many items each."""
+
+    def __init__(self) -> None:
+        self.transactions: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(aws.dynamodb(), name)
+        if name != "transact_write_items":
+            return call
+
+        def counted(**request: Any) -> Any:
+            self.transactions.append(len(request["TransactItems"]))
+            return call(**request)
+
+        return counted
+
+
+@pytest.mark.parametrize("attributes", [1, 25])
+def test_all_attributes_that_count_an_event_share_the_write(world: World, attributes: int) -> None:
+    for number in range(attributes):
+        publish(world, f"count{number}", f"xEvent[{number} < price].count()", WEEKLY)
+    sell(world, "2026-02-27T11:00:00Z", 100)
+    counting = Counting()
+    world.use(counting)
+    sell(world, "2026-02-27T12:00:00Z", 100)
+    world.use(aws.dynamodb())
+    # The event and the stream.
+    assert counting.transactions == [2]
+    assert {value(world, f"count{number}", "2026-02-28T00:00:00Z") for number in range(attributes)} == {2}
+
+
 def test_a_state_of_the_version_before_is_read_and_written_anew(world: World) -> None:
     world.now_ms = parse_ms("2026-03-10T00:00:00Z")
     publish(world, "spent", "xEvent.sum(price)", Window(3, Unit.MONTHS))

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from api import entity_deletion, event_pages, profile_documents
-from api.event_pages import MAX_EVENTS, MAX_PAGE_BYTES, EventQuery, ShownPage
+from api.event_pages import MAX_EVENTS, EventQuery, ShownPage, room_for_events
 from api.models.entities import MAX_FIELDS, WantedEntities, WantedIdentity
 from tessera.domain import event_filter
 from tessera.domain.errors import (
@@ -25,9 +25,17 @@ from tessera.domain.fields import Selection, selection
 from tessera.domain.identity import Identity, Xid, is_namespace_code, is_xid
 from tessera.domain.merge_policy import EVENT_CLASS, PROFILE_CLASS
 from tessera.domain.tenant import Tenant
-from tessera.gateway import MAX_ANSWER_BYTES, Endpoint, Query, Request, Response, entity_problem
+from tessera.gateway import (
+    MAX_ANSWER_BYTES,
+    Endpoint,
+    Query,
+    Request,
+    Response,
+    entity_problem,
+    share_of_answer,
+)
 from tessera.services.profile_reader import Person, ProfileReader
-from tessera.services.timeline import Timeline, Window
+from tessera.services.timeline import Cursor, Timeline, Window
 from tessera.storage import aws
 from tessera.storage.configuration import ConfigurationStore
 from tessera.storage.profile_table import ProfileTable
@@ -56,6 +64,11 @@ def _table() -> ProfileTable:
 @cache
 def _reader() -> ProfileReader:
     return ProfileReader(ConfigurationStore(aws.dynamodb(), aws.registry_table()), _table(), _executor())
+
+
+@cache
+def _timeline() -> Timeline:
+    return Timeline(_table(), _executor())
 
 
 @endpoint.get(PATH, permission="read")
@@ -119,7 +132,7 @@ def _profiles(request: Request, wanted: WantedEntities, *, known: bool) -> Respo
     room = MAX_ANSWER_BYTES
     for xid, document in profile_documents.profiles(found, fields):
         entry = orjson.dumps({**document, "requestedIdentity": _requested(asked[xid])})
-        room -= len(entry)
+        room -= share_of_answer(entry)
         if room < 0:
             failures.append(
                 (xid, UnprocessableError("There was no room for it in the answer: ask for fewer identities"))
@@ -155,7 +168,9 @@ def _events(request: Request) -> Response:
         query.every("property"),
     )
     person = _person(request, query.get(prefix), query.get(prefix + "NS"), "relatedEntityId")
-    page = _page(request.tenant, person, asked, query.get("offsets"), query.get("start"))
+    cursor = event_pages.read_cursor(asked, person.xid, query.get("offsets"), query.get("start"))
+    read = _timeline().page(request.tenant, person, asked.window, asked.limit, cursor, _now_ms())
+    page = event_pages.shown(person, read, asked, room_for_events())
     return Response(page.document(event_pages.link(page, query)))
 
 
@@ -169,17 +184,24 @@ def _events_of_many(tenant: Tenant, wanted: WantedEntities) -> Response:
     if failures:
         raise failures[0][1]
     namespaces = {xid: one.namespace.code if one.namespace else None for xid, one in asked.items()}
-    found = _reader().persons(tenant, namespaces, policy_id=query.policy_id, now_ms=_now_ms())
-    pages: dict[str, Any] = {}
-    room = MAX_PAGE_BYTES
+    now_ms = _now_ms()
+    found = _reader().persons(tenant, namespaces, policy_id=query.policy_id, now_ms=now_ms)
+    begun: list[tuple[Person, Cursor | None]] = []
     for xid, identity in asked.items():
         person = found[xid]
-        if isinstance(person, EntityNotFoundError):
-            page = event_pages.nothing(query, xid)
-        elif isinstance(person, TesseraError):
+        if isinstance(person, Person):
+            begun.append((person, event_pages.read_cursor(query, xid, identity.offsets, identity.start)))
+        elif not isinstance(person, EntityNotFoundError):
             raise person
+    read = _timeline().pages(tenant, begun, window, limit, now_ms)
+    pages: dict[str, Any] = {}
+    room = room_for_events(len(asked))
+    for xid in asked:
+        person = found[xid]
+        if isinstance(person, Person):
+            page = event_pages.shown(person, next(read), query, room)
         else:
-            page = _page(tenant, person, query, identity.offsets, identity.start, room)
+            page = event_pages.nothing(query, xid)
         room -= page.size
         pages[xid] = page.document(_payload(page, wanted))
     return Response(pages)
@@ -206,19 +228,6 @@ def _payload(page: ShownPage, wanted: WantedEntities) -> dict[str, Any]:
         "mergePolicyId": wanted.policy_id,
     }
     return {"href": "/entities", "payload": payload | {name: value for name, value in optional.items() if value}}
-
-
-def _page(
-    tenant: Tenant,
-    person: Person,
-    query: EventQuery,
-    offsets: str | None,
-    start: str | None,
-    room: int = MAX_PAGE_BYTES,
-) -> ShownPage:
-    cursor = event_pages.read_cursor(query, person.xid, offsets, start)
-    page = Timeline(_table(), _executor()).page(tenant, person, query.window, query.limit, cursor, _now_ms())
-    return event_pages.shown(person, page, query, room)
 
 
 def _person(request: Request, entity_id: str | None, namespace: str | None, parameter: str) -> Person:

@@ -19,13 +19,14 @@ from tessera.domain.place import accepted_ms
 from tessera.domain.profile import Event
 from tessera.domain.tenant import digest, url_safe
 from tessera.domain.times import iso_seconds
-from tessera.gateway import Query
+from tessera.gateway import MAX_ANSWER_BYTES, Query, share_of_answer
 from tessera.services.profile_reader import Person
 from tessera.services.timeline import Cursor, Page, Window
 from tessera.storage.profile_items import timestamp_of
 
 MAX_EVENTS = 1000
-MAX_PAGE_BYTES = 5_000_000
+# What a page has around its events, the link to the next one included.
+_FRAME_BYTES = 2_000
 
 _CURSOR_KEY = re.compile(r"[0-9a-f]{13}[A-Za-z0-9_~!-]{0,24}\Z")
 _REPEATED = (
@@ -84,7 +85,10 @@ def read_cursor(query: EventQuery, xid: Xid, offsets: str | None, start: str | N
 
 @dataclass(frozen=True, slots=True)
 class ShownPage:
-    """A page cut to what an answer carries. ``token`` begins the next page, ``""`` at the end."""
+    """A page cut to what an answer carries.
+
+    ``size`` is what its events take up of an answer. ``token`` begins the next page, ``""`` at the end.
+    """
 
     query: EventQuery
     xid: Xid
@@ -108,17 +112,23 @@ class ShownPage:
         }
 
 
-def shown(person: Person, page: Page, query: EventQuery, budget: int = MAX_PAGE_BYTES) -> ShownPage:
-    """Write a page's events, as many as fit into ``budget`` bytes."""
+def room_for_events(pages: int = 1) -> int:
+    """Return what is left of an answer for the events of so many pages."""
+    return MAX_ANSWER_BYTES - pages * _FRAME_BYTES
+
+
+def shown(person: Person, page: Page, query: EventQuery, room: int) -> ShownPage:
+    """Write a page's events, as many as there is room for in the answer."""
     children: list[orjson.Fragment] = []
     following, resume = page.next, page.resume
     size = 0
     for event in page.events:
         child = orjson.dumps(_child(person, event, query.fields))
-        if size + len(child) > budget:
+        share = share_of_answer(child)
+        if size + share > room:
             following, resume = event, Cursor(event.key)
             break
-        size += len(child)
+        size += share
         children.append(orjson.Fragment(child))
     token = "" if resume is None else _token(resume, query.mark(person.xid))
     first = page.events[0] if children else None

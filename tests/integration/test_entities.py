@@ -341,12 +341,16 @@ def test_a_page_stays_right_when_the_event_of_its_cursor_is_gone(call: Caller, d
     assert ids(follow(call, answer)) == ["e4", "e5"]
 
 
-def test_a_large_page_is_cut_short_and_goes_on(call: Caller, store: Store) -> None:
-    """Events that unpack to more than an answer can carry come in several pages, each of them once."""
+@pytest.mark.parametrize("large", ["x" * 400_000, ["a"] * 100_000], ids=["text", "quotes"])
+def test_a_large_page_is_cut_short_and_goes_on(call: Caller, store: Store, large: object) -> None:
+    """Events that unpack to more than an answer can carry come in several pages, each of them once.
+
+    An answer travels as a string within JSON, where each quote takes two bytes.
+    """
     identity_map = {"ECID": [{"id": ECID}]}
     for number in range(30):
         row = {"_id": f"e{number:02d}", "timestamp": f"2026-03-04T08:{number:02d}:00Z", "identityMap": identity_map}
-        store.put(WEB, {**row, "text": "x" * 400_000})
+        store.put(WEB, {**row, "large": large})
     seen: list[str] = []
     answer = events(call, relatedEntityId=ECID, relatedEntityIdNS="ecid")
     while True:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
 from api import entities
 from tessera.domain.identity import Identity
+from tessera.services import timeline
 from tessera.storage import aws
 from tests.integration.conftest import Answer, Caller
 from tests.integration.test_entities import (
@@ -174,6 +178,93 @@ def test_a_hundred_identities_take_two_rounds_of_reads(
     answer = profiles(call, *asked[:50])
     assert [entry["entity"]["n"] for entry in answer.json().values()] == list(range(1, 51))
     assert sorted(calls) == ["GetItem"] + ["Query"] * 100
+
+
+@pytest.mark.parametrize("large", ["x" * 2_000_000, ["a"] * 440_000], ids=["text", "quotes"])
+def test_who_does_not_fit_into_the_answer_is_named(call: Caller, store: Store, large: object) -> None:
+    """An answer travels as a string within JSON, where each quote takes two bytes."""
+    for number in range(1, 5):
+        store.put("crm", {"identityMap": {"CRMID": [{"id": str(number)}]}, "large": large})
+    asked = [named("CRMID", str(number)) for number in range(1, 5)]
+    answer = profiles(call, *asked)
+    assert answer.status == 207, answer.text[:500]
+    left_out = [failure["xid"] for failure in answer.json()]
+    assert left_out == [xid("crmid", "3"), xid("crmid", "4")]
+    assert all("ask for fewer" in failure["error"]["message"] for failure in answer.json())
+    assert profiles(call, *asked[:2]).status == 200
+
+
+@dataclass
+class Together:
+    """Holds calls to storage until so many are on their way at once; calls made one after another never are."""
+
+    barrier: threading.Barrier
+    calls: list[str] = field(default_factory=list)
+
+    def __call__(self, model: Any, **_: Any) -> None:
+        self.calls.append(model.name)
+        self.barrier.wait(timeout=10)
+
+
+@contextmanager
+def queries_come_together(count: int) -> Iterator[list[str]]:
+    """Let Queries through in rounds of ``count``; a round that does not fill up fails."""
+    together = Together(threading.Barrier(count))
+    hook = aws.dynamodb().meta.events
+    hook.register("before-call.dynamodb.Query", together)
+    try:
+        yield together.calls
+    finally:
+        hook.unregister("before-call.dynamodb.Query", together)
+
+
+def test_identities_and_events_of_many_are_read_side_by_side(call: Caller, store: Store) -> None:
+    """Two rounds of reads for twenty people, whatever is asked of them: not one person after the other."""
+    for number in range(20):
+        identity_map = {"CRMID": [{"id": f"p{number}"}]}
+        for event in range(3):
+            timestamp = f"2026-03-04T08:0{event}:00Z"
+            store.put("web", {"_id": f"e{number}-{event}", "timestamp": timestamp, "identityMap": identity_map})
+    asked = [named("CRMID", f"p{number}") for number in range(20)]
+    profiles(call, asked[0])
+    with queries_come_together(20) as calls:
+        assert len(profiles(call, *asked).json()) == 20
+        assert len(calls) == 20
+    with queries_come_together(20) as calls:
+        answer = post(call, schema={"name": EVENTS}, relatedSchema={"name": PROFILE}, identities=asked, limit=5)
+        assert [page["_page"]["count"] for page in answer.json().values()] == [3] * 20
+        assert len(calls) == 40
+
+
+def test_one_answer_reads_so_much_of_many_and_the_others_go_on(
+    call: Caller, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the last of them would take too long to read is left for their next pages, which lose nothing."""
+    monkeypatch.setattr(timeline, "MAX_PAGE_BYTES", 3000)
+    people = [f"p{number}" for number in range(40)]
+    for person in people:
+        for event in range(3):
+            row = {"_id": f"{person}-{event}", "timestamp": f"2026-03-04T08:0{event}:00Z"}
+            store.put("web", {**row, "identityMap": {"CRMID": [{"id": person}]}, "text": person * 10})
+    for order in ("timestamp", "-timestamp"):
+        body: dict[str, Any] = {
+            "schema": {"name": EVENTS},
+            "relatedSchema": {"name": PROFILE},
+            "identities": [named("CRMID", person) for person in people],
+            "orderby": order,
+        }
+        pages = post(call, **body).json()
+        assert [xid("crmid", person) for person in people] == list(pages)
+        assert 0 < sum(page["_page"]["count"] == 0 for page in pages.values()) < len(people)
+        for person, first in zip(people, pages.values(), strict=True):
+            seen = [child["entityId"] for child in first["children"]]
+            link = first["_links"]["next"]
+            while payload := link.get("payload"):
+                (page,) = post(call, **payload).json().values()
+                seen += [child["entityId"] for child in page["children"]]
+                link = page["_links"]["next"]
+            assert sorted(seen) == [f"{person}-{event}" for event in range(3)]
+            assert seen == sorted(seen, reverse=order == "-timestamp")
 
 
 def test_a_graph_too_large_fails_by_itself(call: Caller, dalia: Store) -> None:

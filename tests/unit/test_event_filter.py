@@ -40,6 +40,7 @@ EVENT: dict[str, Any] = {
         ('eventType="commerce.purchases"', True),
         ("eventType!=x", True),
         ("eventType = commerce.purchases", True),
+        (" eventType=commerce.purchases ", True),
         ('timestamp>="2026-03-04"', True),
         ('timestamp>="20260304"', True),
         ('timestamp<"2026-03-04"', False),

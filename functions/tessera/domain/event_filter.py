@@ -14,9 +14,7 @@ from tessera.domain.times import parse_ms
 
 MAX_FILTERS = 3
 
-_FILTER = re.compile(
-    r"\s*(?P<path>[^\s=!<>.]+(?:\.[^\s=!<>.]+)*)\s*(?P<op><=|>=|!=|=|<|>)\s*(?P<value>.*?)\s*\Z", re.DOTALL
-)
+_FILTER = re.compile(r"(?P<path>[^\s=!<>.]+(?:\.[^\s=!<>.]+)*)\s*(?P<op><=|>=|!=|=|<|>)\s*(?P<value>.+)\Z", re.DOTALL)
 _NUMBER = re.compile(r"-?\d{1,300}(\.\d{1,300})?([eE][+-]?\d{1,3})?\Z", re.ASCII)
 _DAY = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})\Z", re.ASCII)
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
@@ -64,8 +62,8 @@ def parse(expressions: Sequence[str]) -> list[EventFilter]:
 
 
 def _parse(expression: str) -> EventFilter:
-    match = _FILTER.match(expression)
-    if match is None or not match["value"]:
+    match = _FILTER.match(expression.strip())
+    if match is None:
         raise InvalidRequestError(
             "property must read path OP value, such as commerce.order.priceTotal>=100, with = != < <= > or >="
         )

@@ -31,6 +31,7 @@ from tessera.gateway._messages import (
     Response,
     Sandbox,
     fits,
+    share_of_answer,
 )
 from tessera.gateway._problems import (
     ApiError,
@@ -67,4 +68,5 @@ __all__ = [
     "entity_problem",
     "fits",
     "problem",
+    "share_of_answer",
 ]

@@ -206,7 +206,10 @@ class Response:
 
 def fits(raw: bytes) -> bool:
     """Tell whether a JSON body is small enough for a function to return it."""
-    size = len(raw)
-    if size * 2 <= _MAX_WIRE_BYTES:
-        return True
-    return size <= MAX_ANSWER_BYTES and size + raw.count(b'"') + raw.count(b"\\") <= _MAX_WIRE_BYTES
+    return len(raw) * 2 <= _MAX_WIRE_BYTES or share_of_answer(raw) <= MAX_ANSWER_BYTES
+
+
+def share_of_answer(raw: bytes) -> int:
+    """Return how many of ``MAX_ANSWER_BYTES`` a piece of JSON takes up: more than it has if much of it is quotes."""
+    on_the_wire = len(raw) + raw.count(b'"') + raw.count(b"\\")
+    return max(len(raw), on_the_wire * MAX_ANSWER_BYTES // _MAX_WIRE_BYTES + 1)

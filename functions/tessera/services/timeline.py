@@ -1,8 +1,10 @@
-"""A person's events in order of time, page by page (contract: profile-api §2.5, appendix A3).
+"""Persons' events in order of time, page by page (contract: profile-api §2.5, §2.7, appendix A3).
 
 Events hang on the identity they came with. A page is a merge of the members' streams: each is read ahead a little,
 and the next event is always the first of those read. The same event under two identities has the same key, so its
 second copy is found next to the first; the one at the lower place is shown.
+
+Pages of many persons are begun side by side. All pages of an answer share what it may read.
 """
 
 from __future__ import annotations
@@ -26,8 +28,12 @@ from tessera.storage.profile_items import event_hash, hash_of, time_key
 
 MAX_PAGE_BYTES = 5_000_000
 MAX_PAGE_SECONDS = 5.0
-_END_OF_TIME = "~"
+_PERSONS_AT_ONCE = 25
+_EVENTS_AT_ONCE = 1000
 _READ_AHEAD = 10
+# Before and behind the keys of all events.
+_BEGINNING_OF_TIME = "0" * 13
+_END_OF_TIME = "f" * 13 + "~"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +83,45 @@ class Timeline:
     def page(
         self, tenant: Tenant, person: Person, window: Window, limit: int, cursor: Cursor | None, now_ms: int
     ) -> Page:
-        """Read up to ``limit`` events, fewer when 5 MB or 5 s are spent (design: The API and its callers)."""
-        walk = self._walk(tenant, person, window, limit, cursor)
+        """Read up to ``limit`` events of one person, fewer when 5 MB or 5 s are spent (design: The API)."""
+        return next(self.pages(tenant, [(person, cursor)], window, limit, now_ms))
+
+    def pages(
+        self,
+        tenant: Tenant,
+        asked: Sequence[tuple[Person, Cursor | None]],
+        window: Window,
+        limit: int,
+        now_ms: int,
+    ) -> Iterator[Page]:
+        """Read a page of each person, in this order; when 5 MB or 5 s are spent the pages left are short or empty.
+
+        Raises InvalidRequestError for a cursor that names no event.
+        """
+        allowance = _Allowance(self._clock)
+        for start in range(0, len(asked), _PERSONS_AT_ONCE):
+            some = asked[start : start + _PERSONS_AT_ONCE]
+            most = _EVENTS_AT_ONCE // len(some) + _READ_AHEAD
+            walks = [self._walk(tenant, person, window, min(limit, most), cursor) for person, cursor in some]
+            self._read_ahead([stream for walk in walks for stream in walk.empty_streams()], allowance)
+            for (person, cursor), walk in zip(some, walks, strict=True):
+                yield self._page(person, window, limit, cursor, walk, allowance, now_ms)
+
+    def _page(
+        self,
+        person: Person,
+        window: Window,
+        limit: int,
+        cursor: Cursor | None,
+        walk: _Walk,
+        allowance: _Allowance,
+        now_ms: int,
+    ) -> Page:
         sought = cursor.event_id if cursor else None
         wanted = _hashes_of(person, sought) if sought else None
         is_live = _liveness(person, now_ms)
         kept: list[Event] = []
-        for event in _distinct(filter(is_live, walk.events(self._clock() + MAX_PAGE_SECONDS))):
+        for event in _distinct(filter(is_live, self._events(walk, allowance))):
             if wanted is not None and hash_of(event.key) not in wanted:
                 continue
             wanted = None
@@ -98,15 +136,48 @@ class Timeline:
             raise InvalidRequestError("start is the id of none of these events")
         return Page(kept, None, None)
 
-    def _walk(self, tenant: Tenant, person: Person, window: Window, limit: int, cursor: Cursor | None) -> _Walk:
-        low = "" if window.start_ms is None else time_key(window.start_ms)
+    def _walk(self, tenant: Tenant, person: Person, window: Window, ahead: int, cursor: Cursor | None) -> _Walk:
+        low = _BEGINNING_OF_TIME if window.start_ms is None else time_key(window.start_ms)
         high = _END_OF_TIME if window.end_ms is None else time_key(window.end_ms)
         if cursor is not None and cursor.key is not None:
             low, high = (max(low, cursor.key), high) if window.forward else (low, min(high, cursor.key))
         xids = list(dict.fromkeys(stream.xid for stream in person.streams)) if low <= high else []
-        ahead = limit + 1 if len(xids) == 1 else limit // max(1, len(xids)) + _READ_AHEAD
-        streams = [_Stream(self._store, tenant, xid, low, high, window.forward, ahead) for xid in xids]
-        return _Walk(streams, self._executor, self._clock, window.forward)
+        each = ahead + 1 if len(xids) == 1 else ahead // max(1, len(xids)) + _READ_AHEAD
+        streams = [_Stream(self._store, tenant, xid, low, high, window.forward, each) for xid in xids]
+        return _Walk(streams, low if window.forward else high, window.forward)
+
+    def _events(self, walk: _Walk, allowance: _Allowance) -> Iterator[Event]:
+        """Walk through events as long as there are any and more may be read."""
+        while True:
+            empty = walk.empty_streams()
+            if not empty:
+                event = walk.step()
+                if event is None:
+                    return
+                yield event
+            elif allowance.is_spent():
+                return
+            else:
+                self._read_ahead(empty, allowance)
+
+    def _read_ahead(self, streams: Sequence[_Stream], allowance: _Allowance) -> None:
+        """Read on in streams side by side, in the first of them in the caller's thread."""
+        if not streams or allowance.is_spent():
+            return
+        others = self._executor.map(_Stream.read_ahead, streams[1:])
+        allowance.bytes_left -= streams[0].read_ahead() + sum(others)
+
+
+class _Allowance:
+    """What the pages of one answer may still read."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.bytes_left = MAX_PAGE_BYTES
+        self._clock = clock
+        self._deadline = clock() + MAX_PAGE_SECONDS
+
+    def is_spent(self) -> bool:
+        return self.bytes_left <= 0 or self._clock() > self._deadline
 
 
 def _distinct(events: Iterator[Event]) -> Iterator[Event]:
@@ -165,34 +236,28 @@ class _Stream:
 
 
 class _Walk:
-    """Merges streams. After the walk, unless it is ``finished``, ``position`` is where the next one begins."""
+    """Merges streams. ``position`` is where the next walk begins, unless this one is ``finished``."""
 
-    def __init__(self, streams: list[_Stream], executor: Executor, clock: Callable[[], float], forward: bool) -> None:
+    def __init__(self, streams: list[_Stream], position: str, forward: bool) -> None:
         self._streams = streams
-        self._executor = executor
-        self._clock = clock
         self._forward = forward
-        self.position: str | None = None
+        self.position = position
         self.finished = False
 
-    def events(self, deadline: float) -> Iterator[Event]:
+    def empty_streams(self) -> list[_Stream]:
+        """Those that have to be read on before the next step."""
+        return [stream for stream in self._streams if stream.more and not stream.waiting]
+
+    def step(self) -> Event | None:
+        """Take the next event; at the end there is none."""
+        ready = [stream for stream in self._streams if stream.waiting]
+        if not ready:
+            self.finished = True
+            return None
         choose = min if self._forward else max
-        bytes_left = MAX_PAGE_BYTES
-        while True:
-            empty = [stream for stream in self._streams if stream.more and not stream.waiting]
-            if empty:
-                if bytes_left <= 0 or self._clock() > deadline:
-                    return
-                others = self._executor.map(_Stream.read_ahead, empty[1:])
-                bytes_left -= empty[0].read_ahead() + sum(others)
-                continue
-            ready = [stream for stream in self._streams if stream.waiting]
-            if not ready:
-                self.finished = True
-                return
-            event = choose(ready, key=lambda stream: stream.waiting[0].key).waiting.popleft()
-            self.position = _beyond(event.key, self._forward)
-            yield event
+        event = choose(ready, key=lambda stream: stream.waiting[0].key).waiting.popleft()
+        self.position = _beyond(event.key, self._forward)
+        return event
 
 
 def _beyond(key: str, forward: bool) -> str:

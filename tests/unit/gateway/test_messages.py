@@ -17,6 +17,7 @@ from tessera.gateway import (
     ResponseTooLargeError,
     Sandbox,
     fits,
+    share_of_answer,
 )
 
 
@@ -136,3 +137,9 @@ class TestResponse:
     def test_quotes_count_twice_since_the_answer_travels_within_json(self) -> None:
         assert fits(b"x" * 3_500_000)
         assert not fits(b'"' * 3_500_000)
+
+    def test_pieces_whose_shares_fit_together_fit(self) -> None:
+        for piece in (b"x" * 1000, b'"' * 1000, b'"aa"' * 250, b"\\" * 999 + b"x"):
+            count = MAX_ANSWER_BYTES // share_of_answer(piece)
+            assert fits(piece * count)
+            assert not fits(piece * (count + count // 100))

@@ -38,13 +38,17 @@ class Identity(TypedDict):
 
 
 class Candidate(TypedDict):
-    """A value that one of a person's fragments offers for a field; only its value where the identity graph gives it."""
+    """A value that one of a person's fragments offers for a field; only its value where no fragment gives it.
+
+    `lastModifiedAt` is when the record last changed, where that is later than the value came.
+    """
 
     value: Any
     datasetId: NotRequired[str]
     batchId: NotRequired[str]
     identity: NotRequired[Identity]
     ingestedAt: NotRequired[Time]
+    lastModifiedAt: NotRequired[Time]
     customDate: NotRequired[Time]
 
 
@@ -52,7 +56,7 @@ class Explanation(TypedDict):
     """Why a field has its value: the rule that chose it among the candidates, of which the first won."""
 
     value: Any
-    rule: Literal["timestampOrdered", "dataSetPrecedence", "identityGraph", "lastQualificationTime"]
+    rule: Literal["timestampOrdered", "dataSetPrecedence", "identityGraph", "lastQualificationTime", "computed"]
     candidates: list[Candidate]
 
 

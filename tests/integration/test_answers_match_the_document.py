@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,13 +21,16 @@ from api import (
     schemas,
 )
 from tessera.domain.computed.definition import Progress, Status
+from tessera.domain.computed.window import Unit, Window
 from tessera.domain.tenant import Tenant
+from tessera.domain.times import iso_ms
 from tessera.gateway import JSON_PATCH, Query
+from tessera.services.computed.compiled import compile_attribute
 from tests.integration.conftest import CLIENT_ID, ORG, Caller, client_document
 from tests.integration.documented import Documented
 from tests.integration.ingest_machine import created_machine
 from tests.integration.test_batches import RECORDS, Client, client, json_lines, person
-from tests.integration.test_entities import ECID, EVENTS, LOYALTY, PATH, PROFILE, Store, dalia, store, xid
+from tests.integration.test_entities import ECID, EVENTS, LOYALTY, PATH, PROFILE, WEB, Store, dalia, store, xid
 
 __all__ = ["client", "dalia", "store"]
 
@@ -77,6 +81,24 @@ def test_profiles(documented: Documented, dalia: Store) -> None:
     assert len(documented(entities.handler, "POST", PATH, body=body).json()) == 3
     failing = {**body, "identities": [EMAIL, {"entityId": "garbage"}]}
     assert documented(entities.handler, "POST", PATH, body=failing).status == 207
+
+
+def test_every_rule_that_an_explanation_can_name(documented: Documented, store: Store) -> None:
+    rule = compile_attribute("xEvent.count()", Window(7, Unit.DAYS)).rule
+    store.configurations.change(
+        DEV, lambda known: known.with_attribute("seen", "xEvent.count()", rule).with_ready_attribute("seen")
+    )
+    identity_map = {"Email": [{"id": "dalia@ex.org"}]}
+    segment = {"lastQualificationTime": "2026-01-01T00:00:00Z", "status": "existing"}
+    dated = {"extSourceSystemAudit": {"lastUpdatedDate": "2026-01-01T00:00:00Z"}}
+    store.put(LOYALTY, {"identityMap": identity_map, "segmentMembership": {"ups": {"s": segment}}, **dated})
+    store.put(WEB, {"identityMap": identity_map, "_id": "e", "timestamp": iso_ms(time.time_ns() // 1_000_000 - 1000)})
+    rules = set()
+    for policy in ({}, {"mergePolicyId": "loyalty-only"}):
+        asked = {"schema.name": PROFILE, "entityId": "dalia@ex.org", "entityIdNS": "email", "explain": "true", **policy}
+        (profile,) = documented(entities.handler, "GET", PATH, query=asked).json().values()
+        rules |= {leaf["rule"] for leaf in profile["explain"].values()}
+    assert rules == {"timestampOrdered", "dataSetPrecedence", "identityGraph", "lastQualificationTime", "computed"}
 
 
 def test_events(documented: Documented, dalia: Store) -> None:

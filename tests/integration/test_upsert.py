@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from api import profile_documents
 from tessera.domain.configuration import Configuration, DatasetKind, DatasetSettings
 from tessera.domain.errors import EntityNotFoundError
 from tessera.domain.explain import explain
@@ -24,6 +25,7 @@ from tessera.domain.merge_policy import MergePolicy
 from tessera.domain.place import Place, batch_place, cutoff_place
 from tessera.domain.rows import PlacedRow
 from tessera.domain.tenant import Tenant
+from tessera.domain.times import iso_ms
 from tessera.domain.upsert import Action
 from tessera.domain.upsert.message import accept_message
 from tessera.services.ingestion.staged import placed, written
@@ -330,6 +332,44 @@ def test_explanations_show_the_updated_fragment(tenants: Iterator[Tenant]) -> No
     person = find(tenant)
     leaves = {leaf.path: leaf.value for leaf in explain(person.entity(), person.fragments, person.policy)}
     assert (leaves["a",], leaves["b",]) == (2, 1)
+
+
+def test_an_explanation_names_the_batch_that_wrote_a_value_and_when_the_record_last_changed(
+    tenants: Iterator[Tenant],
+) -> None:
+    tenant = next(tenants)
+    memberships = {"ups": {"s1": {"lastQualificationTime": "2025-01-01T00:00:00Z"}}}
+    rows: list[dict[str, Any]] = [
+        {"a": 1, "b": 1, "list": {"$replace": [1]}},
+        {"b": {"c": 2}, "segmentMembership": memberships},
+        {"list": {"$append": [3]}},
+        {"extSourceSystemAudit": {"lastUpdatedDate": "2025-01-01T00:00:00Z"}},
+    ]
+
+    def batch(number: int) -> Place:
+        return batch_place(START_MS + number * 1000, f"01J{number:023d}", 0, 0)
+
+    for number, row in enumerate(rows, start=1):
+        apply(tenant, replace(message(tenant, number, "merge", **row), place=batch(number)))
+
+    def written() -> dict[str, int]:
+        explained = profile_documents.profile(find(tenant), None, explained=True)["explain"]
+        found = {}
+        for path, leaf in explained.items():
+            if leaf["rule"] == "identityGraph":
+                continue
+            (candidate,) = leaf["candidates"]
+            found[path] = number = int(candidate["batchId"][3:])
+            assert candidate["ingestedAt"] == iso_ms(START_MS + number * 1000)
+            assert candidate.get("lastModifiedAt") == (None if number == 4 else iso_ms(START_MS + 4000))
+            assert candidate["customDate"] == "2025-01-01T00:00:00.000Z"
+        return found
+
+    later = {"b.c": 2, "segmentMembership.ups.s1": 2, "list": 3, "extSourceSystemAudit.lastUpdatedDate": 4}
+    assert written() == {"a": 1, **later}
+    (head,) = table().heads(tenant, [DALIA.xid(tenant)]).values()
+    table().replace_heads(tenant, [replace(head, cutoff=batch(1))], [])
+    assert written() == later
 
 
 def test_links_are_asserted_by_the_dataset_that_the_message_names(tenants: Iterator[Tenant]) -> None:

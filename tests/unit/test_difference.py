@@ -33,7 +33,7 @@ ENTITIES = st.dictionaries(
         ({"a": [1, 2]}, {"a": [2, 1]}, [Change("a", [1, 2], [2, 1])]),
         ({"a": [{"x": 1, "y": 2}]}, {"a": [{"y": 2, "x": 1}]}, []),
         ({"a": [{"x": 1}]}, {"a": [{"x": True}]}, [Change("a", [{"x": 1}], [{"x": True}])]),
-        ({"a.b": 1, "a": {"b": 2}}, {"a": {"b": 2}}, [Change("a.b", 1, None)]),
+        ({"a.b": 1, "a": {"b": 2}}, {"a": {"b": 2}}, [Change("a\\.b", 1, None)]),
     ],
 )
 def test_changes(before: dict[str, Any], after: dict[str, Any], expected: list[Change]) -> None:

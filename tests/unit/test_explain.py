@@ -36,10 +36,12 @@ memberships = st.dictionaries(
         st.fixed_dictionaries(
             {"lastQualificationTime": st.sampled_from(["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"])},
             optional={"status": st.sampled_from(["existing", "exited"])},
-        ),
-        min_size=1,
-    ),
-    min_size=1,
+        )
+        | scalars,
+        max_size=2,
+    )
+    | scalars,
+    max_size=1,
 )
 bodies = st.fixed_dictionaries({}, optional={"a": values, "b.c": values, "segmentMembership": memberships})
 

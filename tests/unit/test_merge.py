@@ -116,6 +116,9 @@ ENTITY = {
     "person": {"name": {"first": "Dalia", "last": "M"}, "age": 30},
     "orders": [{"id": 1, "price": {"total": 5, "tax": 1}}, {"id": 2}, "x"],
     "city": "Ghent",
+    "phones": {"e.164": "+32"},
+    "back\\slash": 1,
+    "no\\escape": 2,
 }
 
 
@@ -130,6 +133,9 @@ ENTITY = {
         (["orders"], {"orders": ENTITY["orders"]}),
         (["nosuch.path", "city.inner"], {}),
         ([".", ""], {}),
+        (["phones.e\\.164"], {"phones": {"e.164": "+32"}}),
+        (["phones.e.164"], {}),
+        (["back\\\\slash", "no\\escape"], {"back\\slash": 1, "no\\escape": 2}),
     ],
 )
 def test_fields(paths: list[str], selected: dict[str, Any]) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tessera.domain.fields import dotted
+
 _Path = tuple[str, ...]
 
 
@@ -22,7 +24,7 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]
     """List the leaves that differ, in order of their dotted paths; arrays and empty objects are leaves."""
     old, new = dict(_leaves(before)), dict(_leaves(after))
     paths = [path for path in old.keys() | new.keys() if not _same(old.get(path), new.get(path))]
-    return [Change(".".join(path), old.get(path), new.get(path)) for path in sorted(paths)]
+    return [Change(dotted(path), old.get(path), new.get(path)) for path in sorted(paths)]
 
 
 def _leaves(value: Mapping[str, Any], at: _Path = ()) -> Iterator[tuple[_Path, Any]]:

@@ -1,11 +1,28 @@
-"""Choosing parts of an entity by dotted paths (contract: profile-api §2.4)."""
+"""Dotted paths, and choosing parts of an entity by them (contract: profile-api §2.4).
+
+A dot or a backslash within a name is written with a backslash before it: ``identityMap.phone_e\\.164``.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
 Selection = dict[str, Any]
+
+_NAME = re.compile(r"(?:\\[.\\]|[^.])+")
+_ESCAPED = re.compile(r"\\([.\\])")
+
+
+def dotted(path: Iterable[str]) -> str:
+    """Write a path with dots between its names."""
+    return ".".join(name.replace("\\", "\\\\").replace(".", "\\.") for name in path)
+
+
+def names_of(path: str) -> list[str]:
+    """Read the names in a dotted path; empty ones are left out."""
+    return [_ESCAPED.sub(r"\1", name) for name in _NAME.findall(path)]
 
 
 def selection(paths: Iterable[str]) -> Selection:
@@ -13,7 +30,7 @@ def selection(paths: Iterable[str]) -> Selection:
     tree: Selection = {}
     for path in paths:
         branch: Selection | None = tree
-        names = [name for name in path.strip().split(".") if name]
+        names = names_of(path.strip())
         for depth, name in enumerate(names):
             if branch is None:
                 break

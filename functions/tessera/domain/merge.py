@@ -144,7 +144,7 @@ def _add_memberships(chosen: dict[str, dict[str, Any]], memberships: object) -> 
     if not isinstance(memberships, dict):
         return
     for namespace, segments in memberships.items():
-        if not isinstance(segments, dict):
+        if not isinstance(segments, dict) or not segments:
             continue
         known = chosen.setdefault(namespace, {})
         for segment_id, membership in segments.items():

@@ -10,17 +10,22 @@ from tessera.domain.computed.state import State
 from tessera.domain.graph import Head
 from tessera.domain.identity import Xid
 from tessera.domain.place import Place, accepted_ms
+from tessera.domain.upsert import UpdatedFragment
 
 
 @dataclass(frozen=True, slots=True)
 class RecordFragment:
-    """The last record of one identity in one dataset."""
+    """The last record of one identity in one dataset.
+
+    ``updates`` are its fields with their places, where they are not all from the one place.
+    """
 
     xid: Xid
     dataset_id: str
     place: Place
     body: dict[str, Any]
     custom_date_ms: int | None = None
+    updates: UpdatedFragment | None = None
 
     @property
     def ingested_ms(self) -> int:

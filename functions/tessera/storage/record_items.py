@@ -147,6 +147,11 @@ class StoredRecord(RecordFragment):
         decoded: dict[str, Any] = unpack(self._item["b"]["B"])
         return decoded
 
+    @property
+    def updates(self) -> UpdatedFragment | None:
+        """Decode the places of the fields."""
+        return _fragment_of(self._item) if has_stamps(self._item) else None
+
     def after(self, cutoff: Place) -> RecordFragment | None:
         """Return what of the record is later than a delete; of an updated one that may be some of its fields."""
         if not has_stamps(self._item) or self.place <= cutoff:
@@ -156,7 +161,7 @@ class StoredRecord(RecordFragment):
         fragment = _fragment_of(self._item)
         fragment.forget(cutoff)
         body = fragment.body()
-        return RecordFragment(self.xid, self.dataset_id, self.place, body, _custom_date_of(body))
+        return RecordFragment(self.xid, self.dataset_id, self.place, body, _custom_date_of(body), fragment)
 
 
 def record_of(item: Item) -> RecordFragment:

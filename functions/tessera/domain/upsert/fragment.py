@@ -8,8 +8,8 @@ from typing import Any, Self
 
 from tessera.domain.place import Place
 from tessera.domain.upsert import stamps
-from tessera.domain.upsert.operation import Action, Operation
-from tessera.domain.upsert.tree import BEGINNING, Branch, after, newest, values, write
+from tessera.domain.upsert.operation import Action, Operation, Path
+from tessera.domain.upsert.tree import BEGINNING, Branch, Node, after, newest, values, write
 
 _IDENTITIES = "identityMap"
 
@@ -55,6 +55,14 @@ class UpdatedFragment:
     def whole(self) -> bool:
         """Tell whether one operation alone has made the fragment what it is: a create, or a delete."""
         return self.place == self.floor
+
+    def place_of(self, path: Path) -> Place:
+        """Return the place of what was last written to a field that is there, or to anything below it."""
+        node: Node = self._root
+        for name in path:
+            assert isinstance(node, Branch)
+            node = node.children[name]
+        return newest(node)
 
     def body(self) -> dict[str, Any]:
         """Return the fragment's fields as a row has them."""

@@ -141,7 +141,7 @@ def development_client(registration: CallerRegistration, directory: Path) -> Cli
         configuration = registration.client(DEVELOPMENT_ORG, DEVELOPMENT_NAME)
     directory.mkdir(parents=True, exist_ok=True)
     _write(file, _shown(asdict(configuration)) + "\n", mode=0o600)
-    _write(directory / "base_url", configuration.base_url + "\n", mode=0o644)
+    _write(directory / "base_url", configuration.base_url, mode=0o644)
     return configuration
 
 

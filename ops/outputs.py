@@ -23,6 +23,7 @@ class Outputs:
     ingest_state_machine_arn: str
     delete_state_machine_arn: str
     backfill_state_machine_arn: str
+    export_state_machine_arn: str
     stream_queue_url: str
     window_queue_url: str
     stream_dead_letters_url: str
@@ -50,6 +51,7 @@ class Outputs:
                 ingest_state_machine_arn=values["IngestStateMachineArn"],
                 delete_state_machine_arn=values["DeleteStateMachineArn"],
                 backfill_state_machine_arn=values["BackfillStateMachineArn"],
+                export_state_machine_arn=values["ExportStateMachineArn"],
                 stream_queue_url=values["StreamQueueUrl"],
                 window_queue_url=values["WindowQueueUrl"],
                 stream_dead_letters_url=values["StreamDeadLettersUrl"],
@@ -71,6 +73,7 @@ class Outputs:
             "INGEST_STATE_MACHINE_ARN": self.ingest_state_machine_arn,
             "DELETE_STATE_MACHINE_ARN": self.delete_state_machine_arn,
             "BACKFILL_MACHINE": self.backfill_state_machine_arn,
+            "EXPORT_STATE_MACHINE_ARN": self.export_state_machine_arn,
             "STREAM_QUEUE_URL": self.stream_queue_url,
             "WINDOW_QUEUE_URL": self.window_queue_url,
         }

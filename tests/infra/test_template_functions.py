@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from infra.layers import LOCKS, MAX_UNZIPPED
+from ops.outputs import Outputs
 from tests.infra.deployment import ROOT, Deployment
 
 NAMES = {
@@ -288,6 +289,16 @@ def test_environment(aws: Deployment) -> None:
         assert ("TOKEN_JWKS_URL" in variables) is ("-api-" in name)
         # The AWS clients must find AWS by themselves there.
         assert "AWS_ENDPOINT_URL" not in variables
+
+
+def test_a_function_can_be_run_here_with_what_the_stacks_tell(aws: Deployment, tmp_path: Path) -> None:
+    """`make invoke` gives every function the environment that it is deployed with."""
+    told = {title: dict.fromkeys(template.get("Outputs", {}), "x") for title, template in aws.templates.items()}
+    (tmp_path / "outputs.json").write_text(json.dumps(told))
+    here = Outputs.read(tmp_path / "outputs.json", "http://127.0.0.1:4566").environment()
+    there = {key for properties in functions(aws).values() for key in properties["Environment"]["Variables"]}
+    has_defaults = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL", "STREAM_WINDOW_S", "CONFIGURATION_LEASE_S"}
+    assert there - has_defaults <= set(here)
 
 
 def test_parquet_only_where_parquet_is_read(aws: Deployment) -> None:

@@ -37,6 +37,7 @@ OUTPUTS = {
         "IngestStateMachineArn": "arn:aws:states:eu-west-1:000000000000:stateMachine:x",
         "DeleteStateMachineArn": "arn:aws:states:eu-west-1:000000000000:stateMachine:y",
         "BackfillStateMachineArn": "arn:aws:states:eu-west-1:000000000000:stateMachine:z",
+        "ExportStateMachineArn": "arn:aws:states:eu-west-1:000000000000:stateMachine:w",
         "StreamQueueUrl": "https://queue.example/stream",
         "WindowQueueUrl": "https://queue.example/windows",
         "StreamDeadLettersUrl": "https://queue.example/stream-dead-letters",
@@ -243,7 +244,7 @@ class TestDevelopmentClient:
         directory = tmp_path / "new"
         first = development_client(registration, directory)
         assert first.org_id == "TESSERA@AdobeOrg"
-        assert (directory / "base_url").read_text() == "https://api.example/v1\n"
+        assert (directory / "base_url").read_text() == "https://api.example/v1"
         assert json.loads((directory / "client.json").read_text()) == vars(first)
         assert stat.S_IMODE((directory / "client.json").stat().st_mode) == 0o600
         assert development_client(registration, directory) == first

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from tessera.domain import explain
 from tessera.domain.configuration import Configuration, DatasetKind, DatasetSettings
 from tessera.domain.errors import EntityNotFoundError, TooManyRelatedIdentitiesError
 from tessera.domain.identity import Identity, Xid
@@ -33,6 +34,7 @@ from tests.integration.executors import Inline
 from tests.integration.hostile import CrashError, HostileClient
 
 NOW_MS = 1_800_000_000_000
+ACCEPTED_MS, ACCEPTED_AT = 1_700_000_000_000, "2023-11-14T22:13:20Z"
 BATCH = "01J00000000000000000000000"
 RECORDS, OTHER_RECORDS, EVENTS = "record-a", "record-b", "event-a"
 DATASETS = {
@@ -70,6 +72,11 @@ class Fact:
     def primary(self) -> Identity:
         return self.identities[0]
 
+    @property
+    def age(self) -> str:
+        """What ranks a record: the date that it gives, or else when it was accepted."""
+        return str(self.body.get("extSourceSystemAudit", {}).get("lastUpdatedDate", ACCEPTED_AT))
+
     def placed(self) -> PlacedRow:
         return PlacedRow(self.place, accept(self.body, DATASETS[self.dataset_id].kind, 100))
 
@@ -92,7 +99,7 @@ class Model:
         for fact in sorted(self.facts, key=lambda fact: fact.place):
             if fact.dataset_id != EVENTS and fact.primary in graph:
                 last[fact.dataset_id, fact.primary] = fact
-        return sorted(last.values(), key=lambda fact: fact.place, reverse=True)
+        return sorted(last.values(), key=lambda fact: (fact.age, fact.place), reverse=True)
 
     def attributes(self, graph: set[Identity]) -> dict[str, Any]:
         entity: dict[str, Any] = {}
@@ -132,7 +139,9 @@ def histories(draw: st.DrawFn) -> list[Fact]:
             body["person"] = draw(
                 st.dictionaries(st.sampled_from(["first", "last", "age"]), st.integers(0, 9), min_size=1)
             )
-        facts.append(Fact(dataset_id, batch_place(1_700_000_000_000, BATCH, 0, position), body, identities))
+            if date := draw(st.sampled_from(["", "", "2020-01-01T00:00:00Z", "2025-01-01T00:00:00Z"])):
+                body["extSourceSystemAudit"] = {"lastUpdatedDate": date}
+        facts.append(Fact(dataset_id, batch_place(ACCEPTED_MS, BATCH, 0, position), body, identities))
     return facts
 
 
@@ -301,6 +310,8 @@ def everything_read(tenant: Tenant, *, with_acceptance: bool = True) -> bytes:
         answers.append([person.entity(), sorted(names[xid] for xid in person.graph), [one.body for one in page.events]])
         if with_acceptance:
             answers.append([person.sources, person.tags, person.last_modified_ms, [one.place for one in page.events]])
+            members = {xid: member.head.identity for xid, member in person.members.items()}
+            answers.append(explain.document(explain.explain(person.entity(), person.fragments, policy), members))
     return orjson.dumps(answers, option=orjson.OPT_SORT_KEYS)
 
 

@@ -193,6 +193,21 @@ def test_what_cannot_be_looked_up(call: Caller, dalia: Store, query: dict[str, s
     assert says in body["message"]
 
 
+def test_of_repeated_parameters_the_first_counts(call: Caller, dalia: Store) -> None:
+    twice = {"schema.name": [PROFILE, EVENTS], "entityId": ["4217", "nobody"], "entityIdNS": ["crmid", "nosuch"]}
+    found = call(entities.handler, "GET", PATH, query=twice | {"mergePolicyId": ["none", "nosuch"]})
+    assert found.json() == profile(call, entityId="4217", entityIdNS="crmid", mergePolicyId="none").json()
+
+
+def test_a_policy_of_another_sandbox_is_not_found(call: Caller, dalia: Store) -> None:
+    assert (
+        profile(call, entityId="4217", entityIdNS="crmid", mergePolicyId=f"00000000-0000-4000-8000-{'dev':0>12}").status
+        == 200
+    )
+    answer = profile(call, entityId="4217", entityIdNS="crmid", mergePolicyId=f"00000000-0000-4000-8000-{'prod':0>12}")
+    assert (answer.status, answer.json()["title"]) == (404, "Merge policy not found")
+
+
 def test_an_xid_of_another_sandbox_is_not_found(call: Caller, dalia: Store) -> None:
     answer = profile(call, entityId=Identity.of("crmid", "4217").xid(Tenant(ORG, "prod")))
     assert answer.status == 404

@@ -42,13 +42,18 @@ class Sandbox:
 
 
 class Query:
-    """Query parameters: names in any case, repeated ones kept, blanks kept (contract: profile-api §1.5)."""
+    """Query parameters: names in any case, repeated ones kept, blanks kept (contract: profile-api §1.5).
+
+    Raises InvalidRequestError for what is no text: half of a character, which no answer could repeat.
+    """
 
     __slots__ = ("_values",)
 
     def __init__(self, parameters: Mapping[str, Sequence[str]] | None) -> None:
         self._values: dict[str, list[str]] = {}
         for name, values in (parameters or {}).items():
+            if not all(map(is_text, (name, *values))):
+                raise InvalidRequestError("The query is not valid Unicode")
             self._values.setdefault(name.lower(), []).extend(values)
 
     def __contains__(self, name: str) -> bool:
@@ -202,6 +207,15 @@ class Response:
             "body": text,
             "isBase64Encoded": encoded,
         }
+
+
+def is_text(value: str) -> bool:
+    """Tell whether a string can be written as UTF-8; JSON may escape halves of characters, which cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def fits(raw: bytes) -> bool:

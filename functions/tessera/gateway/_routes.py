@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 from urllib.parse import unquote
 
-from tessera.gateway._messages import MAX_BODY_BYTES, InletRequest, Received, Request, Response
+from tessera.gateway._messages import MAX_BODY_BYTES, InletRequest, Received, Request, Response, is_text
 from tessera.gateway._problems import ApiError
 
 Permission = Literal["read", "ingest", "configure", "erase"]
@@ -67,7 +67,7 @@ class Routes(Generic[R]):
         Raises ApiError: 404 for a path nobody answers, 405 for a method that the path does not have.
         """
         path = path.rstrip("/") or "/"
-        methods, parameters = self._match(path)
+        methods, parameters = self._match(path) if is_text(path) else (None, {})
         if methods is None:
             raise ApiError(404, "There is nothing at this path")
         route = methods.get(method)

@@ -71,6 +71,12 @@ class TestQuery:
         with pytest.raises(InvalidRequestError, match="at least 0"):
             query.integer("start", 0)
 
+    @pytest.mark.parametrize("parameters", [{"a": ["\ud800"]}, {"\udfff": ["x"]}, {"a": ["x", "y\udc00"]}])
+    def test_halves_of_characters_are_refused(self, parameters: dict[str, list[str]]) -> None:
+        with pytest.raises(InvalidRequestError, match="Unicode"):
+            Query(parameters)
+        assert Query({"a": ["\U0001f4a5"]}).get("a") == "\U0001f4a5"
+
     def test_flags(self) -> None:
         query = Query({"a": ["TRUE"], "b": ["false"], "c": ["yes"]})
         assert query.flag("a") is True

@@ -82,11 +82,11 @@ class ObservabilityStack(Stack):
             jobs.export.metric_failed(period=PERIOD, statistic="Sum"),
         )
         alarm(
-            "GraphsCollapsed",
-            "An identity graph grew too large to be kept: look-ups of all its identities answer 422",
+            "GraphsOverLimit",
+            "An identity graph grew over the limit: look-ups of all its identities answer 422",
             cloudwatch.Metric(
                 namespace="Tessera",
-                metric_name="GraphsCollapsed",
+                metric_name="GraphsOverLimit",
                 dimensions_map={"service": "graphs"},
                 period=PERIOD,
                 statistic="Sum",

@@ -7,7 +7,7 @@ from typing import Any
 
 from infra.api import ENDPOINTS
 from tessera.storage import graph_metrics
-from tests.infra.deployment import Deployment
+from tests.infra.deployment import ROOT, Deployment
 
 ROUTES = {
     "/data/core/ups/access/entities",
@@ -109,7 +109,13 @@ def test_a_firewall_is_a_switch(aws: Deployment, everything_on: Deployment) -> N
 def test_alarms_are_a_switch(aws: Deployment, everything_on: Deployment) -> None:
     assert not aws.resources("AWS::CloudWatch::Alarm")
     alarms = everything_on.resources("AWS::CloudWatch::Alarm")
-    assert len(alarms) == 10
+    metrics = sum(
+        len([one for one in alarm["Properties"].get("Metrics", [{}]) if "Expression" not in one])
+        for alarm in alarms.values()
+    )
+    said = f"{len(alarms)} alarms on {metrics} metrics"
+    assert said in (ROOT / "docs/operations.md").read_text()
+    assert said in (ROOT / "bench/cost.py").read_text()
     assert all(alarm["Properties"]["AlarmActions"] for alarm in alarms.values())
     # Beyond ten metrics in one expression CloudWatch refuses the alarm.
     assert all(len(alarm["Properties"].get("Metrics", ())) <= 11 for alarm in alarms.values())
@@ -117,7 +123,7 @@ def test_alarms_are_a_switch(aws: Deployment, everything_on: Deployment) -> None
 
 def test_an_alarm_watches_what_the_guard_of_graphs_counts(everything_on: Deployment) -> None:
     alarms = [one["Properties"] for one in everything_on.resources("AWS::CloudWatch::Alarm").values()]
-    (alarm,) = [one for one in alarms if one.get("MetricName") == graph_metrics.COLLAPSED]
+    (alarm,) = [one for one in alarms if one.get("MetricName") == graph_metrics.OVER_LIMIT]
     assert alarm["Namespace"] == graph_metrics.NAMESPACE
     assert alarm["Dimensions"] == [{"Name": "service", "Value": graph_metrics.SERVICE}]
     assert (alarm["Statistic"], alarm["Threshold"], alarm["TreatMissingData"]) == ("Sum", 1, "notBreaching")

@@ -32,6 +32,8 @@ def test_ingestion_watches_graphs_grow(
     assert (near["GraphSize"], near["GraphsNearLimit"]) == ([NEAR], [1])
     assert grow(0, 1) == []
     *growing, collapsed = grow(NEAR, 102)
-    assert [line["GraphSize"] for line in growing] == [[55], [70], [85], [100]]
-    assert (collapsed["GraphSize"], collapsed["GraphsCollapsed"]) == ([101], [1])
+    assert [(line["GraphSize"], line["GraphsOverLimit"]) for line in growing] == [
+        ([size], [1]) for size in (55, 70, 85, 100)
+    ]
+    assert (collapsed["GraphSize"], collapsed["GraphsOverLimit"]) == ([101], [1])
     assert "ex.org" not in json.dumps([near, *growing, collapsed])

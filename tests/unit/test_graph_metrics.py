@@ -17,9 +17,9 @@ from tessera.storage.graph_metrics import NEAR, GraphMetrics
         (NEAR - 1, None, {}),
         (NEAR, "graph near the limit", {"GraphSize", "GraphsNearLimit"}),
         (MAX_GRAPH_READ, "graph near the limit", {"GraphSize", "GraphsNearLimit"}),
-        (MAX_GRAPH_READ + 1, "graph over the limit", {"GraphSize", "GraphsNearLimit"}),
-        (MAX_GRAPH_WRITTEN, "graph over the limit", {"GraphSize", "GraphsNearLimit"}),
-        (MAX_GRAPH_WRITTEN + 1, "graph collapsed", {"GraphSize", "GraphsCollapsed"}),
+        (MAX_GRAPH_READ + 1, "graph over the limit", {"GraphSize", "GraphsOverLimit"}),
+        (MAX_GRAPH_WRITTEN, "graph over the limit", {"GraphSize", "GraphsOverLimit"}),
+        (MAX_GRAPH_WRITTEN + 1, "graph collapsed", {"GraphSize", "GraphsOverLimit"}),
     ],
 )
 def test_guard(size: int, message: str | None, metrics: set[str], capsys: pytest.CaptureFixture[str]) -> None:

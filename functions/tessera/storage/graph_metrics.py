@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 NAMESPACE = "Tessera"
 # One name for all functions: an alarm watches one metric, and each further one is charged.
 SERVICE = "graphs"
-GRAPH_SIZE, NEAR_LIMIT, COLLAPSED = "GraphSize", "GraphsNearLimit", "GraphsCollapsed"
+GRAPH_SIZE, NEAR_LIMIT, OVER_LIMIT = "GraphSize", "GraphsNearLimit", "GraphsOverLimit"
 NEAR = 40
 
 
@@ -31,11 +31,11 @@ class GraphMetrics:
 
         metrics = EphemeralMetrics(namespace=NAMESPACE, service=SERVICE)
         metrics.add_metric(GRAPH_SIZE, MetricUnit.Count, size)
-        if size > MAX_GRAPH_WRITTEN:
-            metrics.add_metric(COLLAPSED, MetricUnit.Count, 1)
-            message = "graph collapsed"
+        if size > MAX_GRAPH_READ:
+            metrics.add_metric(OVER_LIMIT, MetricUnit.Count, 1)
+            message = "graph collapsed" if size > MAX_GRAPH_WRITTEN else "graph over the limit"
         else:
             metrics.add_metric(NEAR_LIMIT, MetricUnit.Count, 1)
-            message = "graph over the limit" if size > MAX_GRAPH_READ else "graph near the limit"
+            message = "graph near the limit"
         metrics.flush_metrics()
         self._logger.warning(message, size=size, limit=MAX_GRAPH_READ)

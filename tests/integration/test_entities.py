@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 import orjson
 import pytest
 
-from api import entities
+from api import entities, identities
 from tessera.domain.configuration import DatasetKind, DatasetSettings
 from tessera.domain.identity import Identity
 from tessera.domain.merge_policy import AttributeMerge, GraphType, MergePolicy
@@ -22,6 +22,7 @@ from tessera.storage import aws
 from tessera.storage.configuration import ConfigurationStore
 from tessera.storage.profile_table import ProfileTable
 from tests.integration.conftest import ORG, Answer, Caller
+from tests.integration.rounds import rounds
 
 PATH = "/data/core/ups/access/entities"
 PROFILE, EVENTS = "_xdm.context.profile", "_xdm.context.experienceevent"
@@ -145,6 +146,35 @@ def test_every_identity_gives_the_same_entity_under_its_own_key(call: Caller, da
         assert found["entity"] == by_crm["entity"]
         assert set(found["identityGraph"]) == set(by_crm["identityGraph"])
     assert only(profile(call, entityId=xid("email", "dalia@ex.org")))["entity"] == by_crm["entity"]
+
+
+def test_a_look_up_takes_one_round_trip_or_two(call: Caller, dalia: Store) -> None:
+    """Law 8: the configuration and the identity, then the other members of its graph; a page of events is one more."""
+    dalia.put(CRM, {"identityMap": {"CRMID": [{"id": "alone"}]}})
+    only(profile(call, entityId="alone", entityIdNS="crmid"))
+    with rounds(2):
+        only(profile(call, entityId="alone", entityIdNS="crmid"))
+    with rounds(2, 2):
+        only(profile(call, entityId="4217", entityIdNS="crmid"))
+    with rounds(2):
+        only(profile(call, entityId="4217", entityIdNS="crmid", mergePolicyId="none"))
+    with rounds(2, 2, 1):
+        assert len(ids(events(call, entityId="4217", entityIdNS="crmid"))) == 5
+
+
+def test_a_link_of_a_deleted_dataset_makes_nobody_known(call: Caller, dalia: Store) -> None:
+    """Law 7: not even where another link of theirs, taken away by hand, was said by a dataset that is still there."""
+    shared = {"Email": [{"id": "shared@ex.org"}]}
+    dalia.put(CRM, {"identityMap": {"CRMID": [{"id": "one", "primary": True}], **shared}})
+    dalia.put(LOYALTY, {"identityMap": {"CRMID": [{"id": "two", "primary": True}], **shared}})
+    only(profile(call, entityId="shared@ex.org", entityIdNS="email"))
+    removed = {"entityId": "shared@ex.org", "entityIdNS": "email", "linkedEntityId": "two", "linkedEntityIdNS": "crmid"}
+    assert call(identities.handler, "DELETE", "/data/core/identity/links", query=removed).status == 200
+    assert only(profile(call, entityId="shared@ex.org", entityIdNS="email"))["sources"] == [CRM]
+    dalia.configurations.change(DEV, lambda now: now.without_dataset(CRM))
+    assert profile(call, entityId="shared@ex.org", entityIdNS="email").status == 404
+    assert profile(call, entityId="one", entityIdNS="crmid").status == 404
+    assert only(profile(call, entityId="two", entityIdNS="crmid"))["sources"] == [LOYALTY]
 
 
 def test_without_stitching_only_the_identity_itself_is_read(call: Caller, dalia: Store) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +12,7 @@ from tessera.domain.identity import Identity
 from tessera.services import timeline
 from tessera.storage import aws
 from tests.integration.conftest import Answer, Caller
+from tests.integration.rounds import rounds
 from tests.integration.test_entities import (
     DEV,
     ECID,
@@ -157,9 +155,7 @@ def test_malformed_json(call: Caller, dalia: Store) -> None:
     assert "UPLIB-101206-500" in answer.text
 
 
-def test_a_hundred_identities_take_two_rounds_of_reads(
-    call: Caller, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hundred_identities_take_two_rounds_of_reads(call: Caller, store: Store) -> None:
     """Fifty persons with two identities each: every identity is read once, the configuration once."""
     for number in range(1, 51):
         identity_map = {"CRMID": [{"id": str(number), "primary": True}], "Email": [{"id": f"{number}@ex.org"}]}
@@ -178,6 +174,9 @@ def test_a_hundred_identities_take_two_rounds_of_reads(
     answer = profiles(call, *asked[:50])
     assert [entry["entity"]["n"] for entry in answer.json().values()] == list(range(1, 51))
     assert sorted(calls) == ["GetItem"] + ["Query"] * 100
+    # The configuration and those asked for; then the others of their graphs.
+    with rounds(41, 40):
+        assert len(profiles(call, *asked[:40]).json()) == 40
 
 
 @pytest.mark.parametrize("large", ["x" * 2_000_000, ["a"] * 440_000], ids=["text", "quotes"])
@@ -194,30 +193,6 @@ def test_who_does_not_fit_into_the_answer_is_named(call: Caller, store: Store, l
     assert profiles(call, *asked[:2]).status == 200
 
 
-@dataclass
-class Together:
-    """Holds calls to storage until so many are on their way at once; calls made one after another never are."""
-
-    barrier: threading.Barrier
-    calls: list[str] = field(default_factory=list)
-
-    def __call__(self, model: Any, **_: Any) -> None:
-        self.calls.append(model.name)
-        self.barrier.wait(timeout=10)
-
-
-@contextmanager
-def queries_come_together(count: int) -> Iterator[list[str]]:
-    """Let Queries through in rounds of ``count``; a round that does not fill up fails."""
-    together = Together(threading.Barrier(count))
-    hook = aws.dynamodb().meta.events
-    hook.register("before-call.dynamodb.Query", together)
-    try:
-        yield together.calls
-    finally:
-        hook.unregister("before-call.dynamodb.Query", together)
-
-
 def test_identities_and_events_of_many_are_read_side_by_side(call: Caller, store: Store) -> None:
     """Two rounds of reads for twenty people, whatever is asked of them: not one person after the other."""
     for number in range(20):
@@ -227,13 +202,12 @@ def test_identities_and_events_of_many_are_read_side_by_side(call: Caller, store
             store.put("web", {"_id": f"e{number}-{event}", "timestamp": timestamp, "identityMap": identity_map})
     asked = [named("CRMID", f"p{number}") for number in range(20)]
     profiles(call, asked[0])
-    with queries_come_together(20) as calls:
+    # The configuration and every identity; then the events.
+    with rounds(21):
         assert len(profiles(call, *asked).json()) == 20
-        assert len(calls) == 20
-    with queries_come_together(20) as calls:
+    with rounds(21, 20):
         answer = post(call, schema={"name": EVENTS}, relatedSchema={"name": PROFILE}, identities=asked, limit=5)
-        assert [page["_page"]["count"] for page in answer.json().values()] == [3] * 20
-        assert len(calls) == 40
+    assert [page["_page"]["count"] for page in answer.json().values()] == [3] * 20
 
 
 def test_one_answer_reads_so_much_of_many_and_the_others_go_on(

@@ -249,7 +249,9 @@ def _is_known_by_graph(members: Mapping[Xid, IdentityItems], head: Head, configu
     """Tell whether a link that no delete has reached makes the identity part of a person (profile-api §2.3)."""
     if len(members) == 1:
         return False
-    for (_, source), place in head.assertions.items():
+    for (other, source), place in head.assertions.items():
+        if other not in head.members or other in head.removed:
+            continue
         dataset = configuration.datasets.get(source)
         known = dataset is not None or client_of(source) is not None
         if known and survives(place, dataset.cutoff if dataset else None, head.cutoff):

@@ -164,12 +164,8 @@ class ProfileReader:
         return {items.head.xid: items for items in found if items is not None}
 
     def missing_members(self, tenant: Tenant, read: Mapping[Xid, IdentityItems]) -> dict[Xid, IdentityItems]:
-        """Read the members of the graphs of identities that are not among them; graphs too large are passed over."""
-        members: set[Xid] = set()
-        for items in read.values():
-            with suppress(TooManyRelatedIdentitiesError):
-                members.update(other_members(items.head))
-        return self.identities(tenant, sorted(members - read.keys()))
+        """Read the members of the graphs of identities that are not among them."""
+        return self.identities(tenant, sorted(members_of_graphs(read) - read.keys()))
 
 
 def expect_namespace(configuration: Configuration, code: str | None) -> None:
@@ -190,6 +186,15 @@ def other_members(head: Head) -> Sequence[Xid]:
     if count > MAX_GRAPH_READ:
         raise TooManyRelatedIdentitiesError(count, MAX_GRAPH_READ)
     return head.members
+
+
+def members_of_graphs(read: Mapping[Xid, IdentityItems]) -> set[Xid]:
+    """Return whom the heads of identities name as other members of their graphs; graphs too large are passed over."""
+    members: set[Xid] = set()
+    for items in read.values():
+        with suppress(TooManyRelatedIdentitiesError):
+            members.update(other_members(items.head))
+    return members
 
 
 def members_of(xid: Xid, read: Mapping[Xid, IdentityItems], policy: MergePolicy) -> dict[Xid, IdentityItems]:

@@ -35,7 +35,14 @@ from tessera.domain.times import DAY_MS
 from tessera.services.export.ports import Index, Jobs, Lake
 from tessera.services.export.walking import Walk
 from tessera.services.lease import Configurations
-from tessera.services.profile_reader import IdentityStore, Person, ProfileReader, members_of, seen
+from tessera.services.profile_reader import (
+    IdentityStore,
+    Person,
+    ProfileReader,
+    members_of,
+    members_of_graphs,
+    seen,
+)
 from tessera.services.timeline import EventStore, Timeline, Window
 
 # A page of the richest persons that was begun at the last moment still ends within a function's ten minutes.
@@ -43,6 +50,8 @@ MAX_SECONDS = 300.0
 # What a worker holds of rows; and how long until what it has gathered is noted.
 MAX_PART_BYTES = 32_000_000
 MAX_PART_SECONDS = 60.0
+# How long a worker goes on with a job that was cancelled: thousands of them read the job's one item.
+MAX_UNSEEN_SECONDS = 5.0
 _PAGE = 100
 _PERSONS_AHEAD = 16
 _EVENTS_PAGE = 1000
@@ -115,7 +124,8 @@ class Gatherer:
 
     def _next_parts(self, tenant: Tenant, job: ExportJob, share: Share, at: Checkpoint) -> Checkpoint | None:
         """Gather and write as many rows as a worker holds; return how far it is then, ``None`` if the job is over."""
-        until = self._clock() + MAX_PART_SECONDS
+        looked = self._clock()
+        until = looked + MAX_PART_SECONDS
         rows = _Rows(job.wanted)
         configuration = self._configurations.current(tenant)
         walk = Walk(self._index, tenant, self._readers)
@@ -125,10 +135,13 @@ class Gatherer:
                 rows.add(person, events)
                 if rows.bytes >= MAX_PART_BYTES:
                     return at.behind(*position, rows.write(self._lake, tenant, job.id, share), rows.counts)
-            if self._clock() > until:
+            now = self._clock()
+            if now > until:
                 return at.behind(*page[-1], rows.write(self._lake, tenant, job.id, share), rows.counts)
-            if self._jobs.get(tenant, job.id).terminal:
-                return None
+            if now > looked + MAX_UNSEEN_SECONDS:
+                if self._jobs.get(tenant, job.id).terminal:
+                    return None
+                looked = now
         return at.finished(rows.write(self._lake, tenant, job.id, share), rows.counts)
 
     def _persons(
@@ -136,22 +149,25 @@ class Gatherer:
     ) -> Iterator[tuple[Position, Person | LeftOut]]:
         """Read who of a page stands for a person, and the other members of the graphs.
 
-        Everything is read here, whatever the index said.
+        Everything is read here, whatever the index said. Members are read after who names them, as a look-up does: one
+        who was by itself when the page was read, and was linked since, is read once more and exported with the others.
         """
         configuration, now_ms, policy = self._configurations.current(tenant), self._clock_ms(), job.policy
         read = self._reader.identities(tenant, [xid for _, xid in page])
         standing = {xid: items for xid, items in read.items() if _stands_for_a_person(items.head, policy.graph)}
+        others: dict[Xid, IdentityItems] = {}
         if policy.graph is GraphType.PRIVATE:
-            read |= self._reader.missing_members(tenant, standing)
+            others = self._reader.identities(tenant, sorted(members_of_graphs(standing)))
+        known = standing | others
         for position in page:
             _, xid = position
-            if xid not in standing:
+            if xid not in standing or xid in others:
                 continue
             try:
-                members = members_of(xid, read, policy)
+                members = members_of(xid, known, policy)
                 yield position, seen(tenant, xid, members, policy, configuration, now_ms)
             except TooManyRelatedIdentitiesError:
-                yield position, LeftOut.COLLAPSED if read[xid].head.collapsed else LeftOut.OVER_LIMIT
+                yield position, LeftOut.COLLAPSED if known[xid].head.collapsed else LeftOut.OVER_LIMIT
             except EntityNotFoundError:
                 continue
 

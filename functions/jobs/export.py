@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 Event = Mapping[str, Any]
 Answer = dict[str, Any]
+
+# Rows are held by the thousand, and every collection walks them. What is released needs no collector.
+gc.set_threshold(50_000, 20, 100)
 
 # Each waits for one person's events, which others read.
 _WALKERS = 16

@@ -12,6 +12,7 @@ import pytest
 
 from tessera.services.export import gathering
 from tessera.storage import aws
+from tessera.storage.executions import Executions
 from tessera.storage.registry import LostRaceError
 from tests.integration import export_machine
 from tests.integration.conftest import forget
@@ -30,7 +31,7 @@ from tests.integration.test_export import (
     who,
     world,
 )
-from tests.integration.test_export_jobs_api import active, walking
+from tests.integration.test_export_jobs_api import active, get, post, walking
 
 __all__ = ["world"]
 
@@ -191,6 +192,30 @@ def test_a_machine_that_gives_up_says_why_and_shows_nothing(
     export_machine.call("finish", export_machine.input_of(job["id"]))
     assert active(world) == [before]
     assert world.job(job) == failed
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_a_machine_that_cannot_be_started_leaves_no_job_behind_that_waits(
+    world: World, monkeypatch: pytest.MonkeyPatch, started: bool
+) -> None:
+    """The call fails before it takes effect or after."""
+    few(world)
+    start = Executions.start
+
+    def failing(*asked: Any) -> None:
+        if started:
+            start(*asked)
+        raise ConnectionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Executions, "start", failing)
+        answer = post(world, destination={"datasetId": UNION})
+    assert answer.status == 500
+    (job,) = get(world).json()["records"]
+    assert job["status"] == "FAILED"
+    assert "could not be started" in job["errors"][0]["msg"]
+    assert export_machine.run(job["id"]) == "over"
+    assert active(world) == []
 
 
 @pytest.mark.parametrize("seed", range(3))

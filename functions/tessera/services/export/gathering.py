@@ -29,7 +29,7 @@ from tessera.domain.graph import Head
 from tessera.domain.identity import Xid
 from tessera.domain.merge_policy import GraphType
 from tessera.domain.place import accepted_ms
-from tessera.domain.profile import Event
+from tessera.domain.profile import Event, IdentityItems
 from tessera.domain.tenant import Tenant
 from tessera.domain.times import DAY_MS
 from tessera.services.export.ports import Index, Jobs, Lake

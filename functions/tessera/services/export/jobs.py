@@ -141,7 +141,13 @@ class Exports:
                 continue
             break
         # The job is noted first: cut off here, it stays NEW until it is cancelled.
-        self._machine.start(str(job.id), {"org_id": tenant.org_id, "sandbox": tenant.sandbox, "job_id": job.id})
+        try:
+            self._machine.start(str(job.id), {"org_id": tenant.org_id, "sandbox": tenant.sandbox, "job_id": job.id})
+        except Exception:
+            # Whoever asked knows nothing of this job. If it has started after all, it ends without a trace.
+            reason = "The export job could not be started: ask for another one"
+            self._records.change(tenant, job.id, lambda known: known.failed(reason, self._clock_ms()))
+            raise
         return job
 
     def get(self, tenant: Tenant, job_id: int) -> ExportJob:

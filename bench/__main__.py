@@ -106,14 +106,16 @@ def measure(wanted: Sequence[str], *, wide: bool, clicks: Path | None) -> list[L
     if "V1" in wanted:
         _say("rows and schemas")
         lines += schemas.measure()
-    if "E1" in wanted:
+    exported: list[Line] = []
+    if priced or "E1" in wanted:
         _say("exports")
-        lines += exporting.measure()
+        export_lines, exported = exporting.measure()
+        lines += export_lines if "E1" in wanted else []
     if "S1" in wanted:
         _say("cold imports")
         lines += imports.measure()
     if priced:
-        lines += cost.used_lines(costs, units, rows["events"].ours_ms) + cost.idle_lines()
+        lines += cost.used_lines(costs, units, rows["events"].ours_ms) + exported + cost.idle_lines()
     return lines
 
 

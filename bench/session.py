@@ -32,7 +32,7 @@ _CLIENT_ID = "4h7kq2v9s1m3x8c6b5n0benchr"
 _LATENCY_S = 0.2
 # No storage answers sooner. Were there no wait at all, the two threads of a look-up would fight for the interpreter at
 # the very instant at which, before a network, both of them sleep.
-_ANSWER_S = 0.001
+ANSWER_S = 0.001
 _RUNS = 3
 Handler = Callable[[dict[str, Any], object], dict[str, Any]]
 
@@ -94,7 +94,7 @@ class Session:
 
     def compared(self, ours: Callable[[], object], other: Callable[[], object], *, rounds: int = 9) -> Compared:
         """Compare the CPU of two ways to read the store."""
-        with output_to(), self.made.wire.replaying(_ANSWER_S):
+        with output_to(), self.made.wire.replaying(ANSWER_S):
             return compare(ours, other, times=enough(ours), rounds=rounds)
 
     def _event(self, method: str, query: dict[str, str], body: Any = None) -> dict[str, Any]:

@@ -38,7 +38,7 @@ Answer = dict[str, Any]
 gc.set_threshold(50_000, 20, 100)
 
 # Each waits for one person's events, which others read.
-_WALKERS = 16
+WALKERS = 16
 
 _logger = Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME", "export"))
 
@@ -88,7 +88,7 @@ def _gatherer() -> Gatherer:
         ProfileTable(aws.dynamodb(), aws.profile_table()),
         _lake(),
         ThreadPoolExecutor(aws.CONNECTIONS),
-        ThreadPoolExecutor(_WALKERS),
+        ThreadPoolExecutor(WALKERS),
     )
 
 

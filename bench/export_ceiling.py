@@ -41,10 +41,10 @@ def per_second(lake: Memory, records: Sequence[Mapping[str, Any]], events: Mappi
             _write(_events(events), f"{directory}/events.parquet")
         out = Path(directory) / "out.parquet"
         merging = _merging(records[0][profiles[0]]["_acme"], directory, bool(events))
-        connection = duckdb.connect(config={"threads": 1})
-        started = time.process_time()
-        connection.sql(f"COPY ({merging}) TO '{out}' (COMPRESSION zstd)")
-        seconds = time.process_time() - started
+        with duckdb.connect(config={"threads": 1}) as connection:
+            started = time.process_time()
+            connection.sql(f"COPY ({merging}) TO '{out}' (COMPRESSION zstd)")
+            seconds = time.process_time() - started
         merged = [row for row in pq.read_table(out).to_pylist() if row["identityMap"][0][1][0]["id"] in profiles]
     if _sorted(merged) != _sorted(_exported(lake)):
         raise RuntimeError("DuckDB merges other rows")

@@ -111,13 +111,13 @@ class World:
         deletions = Deletions(self.table, jobs, Machine(), lambda: NOW - HOUR // 2, lambda _: None)
         deletions.accept(TENANT, identity.xid(TENANT), GraphType.PRIVATE, "me")
 
-    def look_ups(self, policy: str, *, events: bool = False) -> Iterator[dict[str, Any]]:
+    def look_ups(self, policy: str, *, events: bool = False, **more: str) -> Iterator[dict[str, Any]]:
         """Look everybody up; a person is given once, whoever of the graph is asked for."""
         seen: set[frozenset[str]] = set()
         for identity in sorted(self.known, key=lambda one: (one.namespace, one.value)):
             asked = {"entityId": identity.value, "entityIdNS": identity.namespace, "mergePolicyId": policy}
             answer = self.call(
-                entities.handler, "GET", entities.PATH, query={"schema.name": "_xdm.context.profile", **asked}
+                entities.handler, "GET", entities.PATH, query={"schema.name": "_xdm.context.profile", **asked, **more}
             )
             assert answer.status in {200, 404, 422}, answer.text
             if answer.status != 200:
@@ -290,6 +290,22 @@ class TestEquality:
             assert metrics["exportedProfileByNamespaceCounter"] == namespaces
         assert any("ComputedAttributes" in row.get("_tessera", {}) for row in rows)
 
+    @pytest.mark.parametrize(
+        "fields", ["identityMap,person.name,_tessera.ComputedAttributes.spent", "list.a,number,_tessera"]
+    )
+    def test_every_row_is_a_look_up_of_some_fields(self, world: World, fields: str) -> None:
+        publish(world)
+        fill(world, people=7)
+        (policy,) = world.configurations.current(TENANT).policies
+        expected = [
+            without_nulls(found["entity"]) for found in world.look_ups(policy, fields=fields) if found["sources"]
+        ]
+        rows = world.exported(fields=fields)
+        assert len(rows) == len(expected)
+        for row in rows:
+            expected.remove(row)
+        assert any("ComputedAttributes" in row.get("_tessera", {}) for row in rows)
+
     def test_without_empty_profiles_and_events(self, world: World) -> None:
         fill(world)
         expected = [
@@ -329,6 +345,18 @@ class TestEquality:
         policies.change(TENANT, created.id, lambda known: replace(known, order=(LOYALTY,)))
         assert [row["x"] for row in world.exported(mergePolicy={"id": created.id, "version": 1})] == ["crm"]
         assert [row["x"] for row in world.exported(mergePolicy={"id": created.id})] == ["loyalty"]
+
+    def test_a_person_who_grows_too_large_leaves_the_export(self, world: World) -> None:
+        world.write(CRM, ([who(100), who(101)], {"x": 2}))
+        for start in (0, 17, 34):
+            world.write(CRM, ([who(0), *map(who, range(start + 1, min(start + 18, 50)))], {"x": 1}))
+        assert sorted(row["x"] for row in world.exported()) == [1, 2]
+        world.write(CRM, ([who(0), who(50)], {"x": 1}))
+        job = world.export()
+        assert [row["x"] for row in world.rows(job["destination"]["batchId"])] == [2]
+        metrics = job["metrics"]
+        assert (metrics["overLimitProfileCounter"], metrics["totalExportedProfileCounter"]) == (1, 1)
+        assert len(list(world.look_ups(job["mergePolicy"]["id"]))) == 1
 
     def test_graphs_too_large_are_left_out_and_counted(self, world: World) -> None:
         large = [who(number) for number in range(51)]

@@ -182,7 +182,7 @@ def test_cancelling_stops_a_worker_in_the_middle_of_its_share(world: World, monk
     world.write(CRM, *(([who(number)], {"x": number}) for number in range(9)))
     job = world.ask()
     monkeypatch.setattr(gathering, "_PAGE", 2)
-    monkeypatch.setattr(gathering, "MAX_UNSEEN_SECONDS", -1.0)
+    monkeypatch.setattr(gathering, "MAX_JOB_SECONDS", -1.0)
     reads: list[Xid] = []
 
     def happens(xid: Xid) -> None:
@@ -200,3 +200,26 @@ def test_cancelling_stops_a_worker_in_the_middle_of_its_share(world: World, monk
     assert world.job(job)["status"] == "FAILED"
     assert active(world) == []
     assert UNION not in str(written)
+
+
+def test_what_is_configured_meanwhile_shows_on_the_next_page(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dataset whose rows are deleted while a share is gathered is absent from then on."""
+    people = [who(number) for number in range(6)]
+    world.write(CRM, *(([one], {"crm": 1}) for one in people))
+    world.write(LOYALTY, *(([one], {"loyalty": 1}) for one in people))
+    job = world.ask()
+    monkeypatch.setattr(gathering, "_PAGE", 2)
+    monkeypatch.setattr(gathering, "MAX_CONFIGURATION_SECONDS", -1.0)
+    reads: list[Xid] = []
+
+    def happens(xid: Xid) -> None:
+        reads.append(xid)
+        if len(reads) == 4:
+            world.change(lambda known: known.without_dataset(LOYALTY))
+
+    with monkeypatch.context() as patched:
+        before_reads(patched, happens)
+        gathered(job)
+    assert export_machine.run(job["id"]) == "done"
+    rows = world.rows(job["destination"]["batchId"])
+    assert sorted("loyalty" in row for row in rows) == [False, False, True, True, True, True]

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from tessera.domain.configuration import Configuration
 from tessera.domain.errors import EntityNotFoundError, TooManyRelatedIdentitiesError
 from tessera.domain.export.job import EVENTS_COLUMN, ExportJob, Wanted, WantedEvents
 from tessera.domain.export.qualification import batches_of
@@ -50,8 +51,9 @@ MAX_SECONDS = 300.0
 # What a worker holds of rows; and how long until what it has gathered is noted.
 MAX_PART_BYTES = 32_000_000
 MAX_PART_SECONDS = 60.0
-# How long a worker goes on with a job that was cancelled: thousands of them read the job's one item.
-MAX_UNSEEN_SECONDS = 5.0
+# How old what a worker knows of its job and of the configuration may be: thousands of them read the same few items.
+MAX_JOB_SECONDS = 5.0
+MAX_CONFIGURATION_SECONDS = 1.0
 _PAGE = 100
 _PERSONS_AHEAD = 16
 _EVENTS_PAGE = 1000
@@ -124,35 +126,39 @@ class Gatherer:
 
     def _next_parts(self, tenant: Tenant, job: ExportJob, share: Share, at: Checkpoint) -> Checkpoint | None:
         """Gather and write as many rows as a worker holds; return how far it is then, ``None`` if the job is over."""
-        looked = self._clock()
-        until = looked + MAX_PART_SECONDS
+        asked = known = self._clock()
+        until = asked + MAX_PART_SECONDS
         rows = _Rows(job.wanted)
         configuration = self._configurations.current(tenant)
         walk = Walk(self._index, tenant, self._readers)
         found = walk.identities(share, configuration, job.policy.graph, at.shard, at.after)
         while page := list(islice(found, _PAGE)):
-            for position, person, events in self._with_events(tenant, job, self._persons(tenant, job, page)):
+            for position, person, events in self._with_events(
+                tenant, job, self._persons(tenant, job, configuration, page)
+            ):
                 rows.add(person, events)
                 if rows.bytes >= MAX_PART_BYTES:
                     return at.behind(*position, rows.write(self._lake, tenant, job.id, share), rows.counts)
             now = self._clock()
             if now > until:
                 return at.behind(*page[-1], rows.write(self._lake, tenant, job.id, share), rows.counts)
-            if now > looked + MAX_UNSEEN_SECONDS:
+            if now > asked + MAX_JOB_SECONDS:
                 if self._jobs.get(tenant, job.id).terminal:
                     return None
-                looked = now
+                asked = now
+            if now > known + MAX_CONFIGURATION_SECONDS:
+                configuration, known = self._configurations.current(tenant), now
         return at.finished(rows.write(self._lake, tenant, job.id, share), rows.counts)
 
     def _persons(
-        self, tenant: Tenant, job: ExportJob, page: Sequence[Position]
+        self, tenant: Tenant, job: ExportJob, configuration: Configuration, page: Sequence[Position]
     ) -> Iterator[tuple[Position, Person | LeftOut]]:
         """Read who of a page stands for a person, and the other members of the graphs.
 
         Everything is read here, whatever the index said. Members are read after who names them, as a look-up does: one
         who was by itself when the page was read, and was linked since, is read once more and exported with the others.
         """
-        configuration, now_ms, policy = self._configurations.current(tenant), self._clock_ms(), job.policy
+        now_ms, policy = self._clock_ms(), job.policy
         read = self._reader.identities(tenant, [xid for _, xid in page])
         standing = {xid: items for xid, items in read.items() if _stands_for_a_person(items.head, policy.graph)}
         others: dict[Xid, IdentityItems] = {}

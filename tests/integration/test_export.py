@@ -326,6 +326,7 @@ class TestEquality:
         monkeypatch.setattr(export_machine.KnownIndex, "count", lambda *_: 1)
         monkeypatch.setattr(gathering, "MAX_PART_BYTES", 500)
         monkeypatch.setattr(gathering, "_PAGE", 3)
+        monkeypatch.setattr(gathering, "_EVENTS_PAGE", 1)
         monkeypatch.setattr(settling, "MAX_FILE_BYTES", 1500)
         job = world.export(additionalFields={"eventList": {}})
         tables = world.tables(job["destination"]["batchId"])

@@ -16,6 +16,7 @@ from tessera.domain.merge_policy import MergePolicy
 from tessera.domain.tenant import Tenant
 from tessera.domain.ulid import ulid
 from tessera.services.export.planning import expect_exportable
+from tessera.services.lease import Configurations
 from tessera.services.profile_reader import policy_of
 from tessera.storage.registry import LostRaceError
 
@@ -41,13 +42,6 @@ class Records(Protocol):
 
     def checkpoints(self, tenant: Tenant, job_id: int) -> dict[str, Checkpoint]:
         """Read how far the workers are that have begun."""
-
-
-class Configurations(Protocol):
-    """Where the configuration in force is read."""
-
-    def current(self, tenant: Tenant) -> Configuration:
-        """Read it."""
 
 
 class Policies(Protocol):

@@ -95,24 +95,25 @@ def _run(threads: Callable[[], AbstractContextManager[Worker]], profiles: int, t
 
 
 def on_paper(name: str, measured: Measured) -> list[Line]:
-    """Say how long 100 million profiles take 10,000 workers, and what the table has to give them for that."""
+    """Say how long 100 million profiles take 10,000 workers, what of the table they need for that, and the price."""
     shares = sum(1 for _ in shares_for(_PROFILES))
     seconds = _duration(_PROFILES * measured.seconds)
     units = _PROFILES * (measured.read_units + measured.index_units)
     busy = _QUOTA / (measured.read_units + measured.index_units) * measured.seconds
     what = f"{name}, on paper: {_PROFILES // MILLION} million profiles in {shares:,} shares"
+    price = f"${sum(_prices(measured).values()) * _PROFILES:.0f}"
     return [
         Line(
             "E1",
             f"{what}, {_MANY_WORKERS:,} workers, {units / seconds / MILLION:.1f} million read units a second",
             "",
-            f"{seconds / 60:.1f} min",
+            f"{seconds / 60:.1f} min, {price}",
         ),
         Line(
             "E1",
             f"{what}, {_QUOTA:,} read units a second, as an account has at first: {math.ceil(busy):,} workers",
             "",
-            f"{units / _QUOTA / 60:.0f} min",
+            f"{units / _QUOTA / 60:.0f} min, {price}",
         ),
     ]
 
@@ -127,14 +128,19 @@ def _duration(work_s: float) -> float:
 
 
 def dollars(name: str, measured: Measured) -> Line:
-    """Dollars of a million exported profiles, by service; what the lake keeps is left out."""
+    """Dollars of a million exported profiles; what the lake keeps is left out."""
+    each = _prices(measured)
+    detail = ", ".join(f"{service} {price * MILLION:.2f}" for service, price in each.items())
+    return Line("$", f"a million exported profiles, {name}: {detail}", "", f"${sum(each.values()) * MILLION:.2f}")
+
+
+def _prices(measured: Measured) -> dict[str, float]:
+    """Dollars of one profile among so many, by service."""
     shares = sum(1 for _ in shares_for(_PROFILES)) / _PROFILES
     parts = max(shares, measured.row_bytes / MAX_PART_BYTES)
-    each = {
+    return {
         "DynamoDB": (measured.read_units + measured.index_units) * prices.DYNAMODB_PER_READ_UNIT,
         "Lambda": measured.seconds * WORKER_MEMORY_MB / 1024 * prices.LAMBDA_ARM_PER_GB_SECOND,
         "Step Functions": shares * _TRANSITIONS_PER_SHARE * prices.STEP_FUNCTIONS_PER_TRANSITION,
         "S3": parts * (_PUTS_PER_PART * prices.S3_PER_PUT + _GETS_PER_PART * prices.S3_PER_GET),
     }
-    detail = ", ".join(f"{service} {price * MILLION:.2f}" for service, price in each.items())
-    return Line("$", f"a million exported profiles, {name}: {detail}", "", f"${sum(each.values()) * MILLION:.2f}")

@@ -56,8 +56,22 @@ def _identities(function: ServiceFunction, storage: StorageStack, _jobs: JobsSta
     storage.allow_profile(function, *_WRITE_HEADS)
 
 
-def _datasets(function: ServiceFunction, storage: StorageStack, _jobs: JobsStack) -> None:
+def _datasets(function: ServiceFunction, storage: StorageStack, jobs: JobsStack) -> None:
     storage.grant_registry(function, write=True)
+    # What a deleted dataset brought is deleted by the purge machine.
+    _purging(function, storage, jobs)
+
+
+def _system_jobs(function: ServiceFunction, storage: StorageStack, jobs: JobsStack) -> None:
+    storage.allow_registry(function, "dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:DeleteItem")
+    _purging(function, storage, jobs)
+
+
+def _purging(function: ServiceFunction, storage: StorageStack, jobs: JobsStack) -> None:
+    """Let a function note a delete in the journal and start the machine."""
+    storage.grant_lake(function, write=["journal"])
+    function.allow(["states:StartExecution"], [jobs.purge.state_machine_arn])
+    function.function.add_environment("PURGE_STATE_MACHINE_ARN", jobs.purge.state_machine_arn)
 
 
 def _schemas(function: ServiceFunction, storage: StorageStack, _jobs: JobsStack) -> None:
@@ -137,6 +151,7 @@ ENDPOINTS = (
         ),
         _datasets,
     ),
+    Endpoint("system_jobs", ("/data/core/ups/system/jobs", "/data/core/ups/system/jobs/{proxy+}"), _system_jobs),
     Endpoint("export_jobs", ("/data/core/ups/export/jobs", "/data/core/ups/export/jobs/{proxy+}"), _export_jobs),
     Endpoint("schemas", ("/data/foundation/schemaregistry/{proxy+}",), _schemas),
     Endpoint(

@@ -14,6 +14,7 @@ from infra.export import ExportFunctions, ExportMachine, ExportTable
 from infra.function import ServiceFunction
 from infra.layers import make_layer
 from infra.machine import make_machine, make_task
+from infra.purge import PurgeFunctions, PurgeMachine
 from infra.settings import Settings
 from infra.storage import StorageStack
 from infra.streaming import Streaming
@@ -260,6 +261,15 @@ class JobsStack(Stack):
             memory=WORKER_MEMORY,
             timeout=TIMEOUT,
         )
+        purge = PurgeFunctions(
+            self,
+            "Purge",
+            settings=settings,
+            storage=storage,
+            dependencies=dependencies,
+            memory=WORKER_MEMORY,
+            timeout=TIMEOUT,
+        )
         export = ExportFunctions(
             self,
             "Export",
@@ -273,9 +283,25 @@ class JobsStack(Stack):
         ExportTable(self, "ExportTable", settings=settings, bucket=storage.lake.bucket)
         self.ingest = IngestMachine(self, "IngestMachine", settings=settings, storage=storage, functions=ingest).machine
         drop = make_drop(self, settings=settings, storage=storage, dependencies=dependencies, ingest=self.ingest)
-        self.functions = (*ingest.all, drop, *delete.all, *backfill.all, *export.all, *self.streaming.functions)
+        self.functions = (
+            *ingest.all,
+            drop,
+            *delete.all,
+            *purge.all,
+            *backfill.all,
+            *export.all,
+            *self.streaming.functions,
+        )
         self.delete = DeleteMachine(
             self, "DeleteMachine", settings=settings, functions=delete, longest_writer=TIMEOUT
+        ).machine
+        self.purge = PurgeMachine(
+            self,
+            "PurgeMachine",
+            settings=settings,
+            storage=storage,
+            functions=purge,
+            longest_writer=TIMEOUT,
         ).machine
         self.backfill = BackfillMachine(
             self, "BackfillMachine", settings=settings, storage=storage, functions=backfill
@@ -283,6 +309,7 @@ class JobsStack(Stack):
         self.export = ExportMachine(self, "ExportMachine", settings=settings, storage=storage, functions=export).machine
         CfnOutput(self, "IngestStateMachineArn", value=self.ingest.state_machine_arn)
         CfnOutput(self, "DeleteStateMachineArn", value=self.delete.state_machine_arn)
+        CfnOutput(self, "PurgeStateMachineArn", value=self.purge.state_machine_arn)
         CfnOutput(self, "BackfillStateMachineArn", value=self.backfill.state_machine_arn)
         for name, queue in {"Stream": self.streaming.messages, "Window": self.streaming.windows}.items():
             CfnOutput(self, f"{name}QueueUrl", value=queue.queue.queue_url)

@@ -57,8 +57,8 @@ class Batch:
     planned; ``partial_rows`` says that they need not have what it requires. ``judged`` says that the rows were accepted
     and may have begun to be applied. ``attempt`` counts the executions that were asked for. ``predecessors``
     are the batches that it replaces. A ``streamed`` one gathers rows that came as messages, each at a place of its own.
-    ``export_job`` is the job that brought a batch of exported profiles, 0 for rows
-    that were ingested.
+    ``export_job`` is the job that brought a batch of exported profiles, 0 for rows that were ingested.
+    ``kept_out`` says that its events were deleted from profiles, and are never to be applied again.
     """
 
     id: str
@@ -86,6 +86,7 @@ class Batch:
     errors: tuple[Mapping[str, Any], ...] = ()
     metrics: Mapping[str, int] = field(default_factory=dict)
     export_job: int = 0
+    kept_out: bool = False
 
     @property
     def terminal(self) -> bool:
@@ -95,7 +96,7 @@ class Batch:
     @property
     def applies(self) -> bool:
         """Whether its accepted rows belong into the profile store."""
-        return self.judged and self.status not in _WITHDRAWN
+        return self.judged and not self.kept_out and self.status not in _WITHDRAWN
 
     def to_document(self) -> dict[str, Any]:
         """Write the batch as the JSON document that is stored."""
@@ -201,6 +202,10 @@ class Batch:
         if self.status is not BatchStatus.SUCCESS:
             raise InvalidRequestError(f"Batch {self.id} is {self.status}: only an active batch can be reverted")
         return replace(self, status=BatchStatus.INACTIVE, updated_ms=now_ms, updated_by=by)
+
+    def unprofiled(self) -> Self:
+        """Note that its events are deleted from profiles (contract: profile-api §5.3); the batch itself stays."""
+        return self if self.kept_out else replace(self, kept_out=True)
 
     def discarded(self, now_ms: int) -> Self:
         """Note that its files are gone; nothing unless it was taken back."""

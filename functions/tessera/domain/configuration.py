@@ -18,7 +18,7 @@ from tessera.domain.identity import (
     Namespace,
 )
 from tessera.domain.merge_policy import MergePolicy
-from tessera.domain.place import Place
+from tessera.domain.place import Place, survives
 from tessera.domain.upsert import Action
 
 
@@ -34,10 +34,11 @@ class DatasetKind(StrEnum):
 class DatasetSettings:
     """What the profile store needs to know of a dataset.
 
-    ``cutoff`` is the place of the dataset's last delete: nothing at or below it is read any more. ``off`` are the
-    spans of places, after the first and up to the second, in which profiles were switched off; ``None`` is no end yet.
-    ``schema`` is the id of its registered schema, empty for one of the built-in classes; ``partial_rows`` says that its
-    rows need not have all the fields that this schema requires.
+    ``cutoff`` is the place of the dataset's last delete: nothing at or below it is read any more. ``deleted`` are the
+    beginnings of places of batches whose events are being deleted: nor are those. ``off`` are the spans of places,
+    after the first and up to the second, in which profiles were switched off; ``None`` is no end yet. ``schema`` is the
+    id of its registered schema, empty for one of the built-in classes; ``partial_rows`` says that its rows need not
+    have all the fields that this schema requires.
     """
 
     id: str
@@ -49,6 +50,7 @@ class DatasetSettings:
     off: tuple[tuple[Place, Place | None], ...] = ()
     schema: str = ""
     partial_rows: bool = False
+    deleted: tuple[str, ...] = ()
 
     @property
     def action(self) -> Action:
@@ -60,6 +62,19 @@ class DatasetSettings:
         if not self.profile_enabled and not self.off:
             return False
         return not any(start < place and (end is None or place <= end) for start, end in self.off)
+
+    def holds(self, place: Place) -> bool:
+        """Tell whether no delete of the dataset or of a batch has reached a row at a place (law 7)."""
+        return survives(place, self.cutoff) and not (self.deleted and place.startswith(self.deleted))
+
+    def without_batch(self, prefix: str) -> Self:
+        """Return these settings with the batch of some places being deleted."""
+        return self if prefix in self.deleted else replace(self, deleted=(*self.deleted, prefix))
+
+    def done_with_batch(self, prefix: str) -> Self:
+        """Return these settings without a batch of which nothing is left."""
+        kept = tuple(one for one in self.deleted if one != prefix)
+        return self if len(kept) == len(self.deleted) else replace(self, deleted=kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +206,7 @@ def to_document(configuration: Configuration) -> dict[str, Any]:
         "datasets": [
             [
                 *(item.id, item.kind.value, item.profile_enabled, item.identity_enabled, item.upsert, item.cutoff),
-                *(item.off, item.schema, item.partial_rows),
+                *(item.off, item.schema, item.partial_rows, item.deleted),
             ]
             for item in configuration.datasets.values()
         ],
@@ -234,8 +249,9 @@ def _dataset_of(
     off: Sequence[tuple[Place, Place | None]] = (),
     schema: str = "",
     partial_rows: bool = False,
+    deleted: Sequence[str] = (),
 ) -> DatasetSettings:
     spans = tuple((start, end) for start, end in off)
     return DatasetSettings(
-        dataset_id, DatasetKind(kind), profile, identity, upsert, cutoff, spans, schema, partial_rows
+        dataset_id, DatasetKind(kind), profile, identity, upsert, cutoff, spans, schema, partial_rows, tuple(deleted)
     )

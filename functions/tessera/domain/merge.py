@@ -61,9 +61,9 @@ def event_datasets(policy: MergePolicy, configuration: Configuration) -> frozens
 
 
 def is_deleted(place: Place, dataset_id: str, head: Head, configuration: Configuration) -> bool:
-    """Tell whether a row was deleted: with its dataset, or by a delete of the dataset's rows or of the person."""
+    """Tell whether a row was deleted: with its dataset, or by a delete of the dataset, its batch or the person."""
     dataset = configuration.datasets.get(dataset_id)
-    return dataset is None or not survives(place, dataset.cutoff, head.cutoff)
+    return dataset is None or not dataset.holds(place) or not survives(place, head.cutoff)
 
 
 def _alive(fragment: RecordFragment, head: Head, configuration: Configuration) -> RecordFragment | None:
@@ -75,8 +75,13 @@ def _alive(fragment: RecordFragment, head: Head, configuration: Configuration) -
     return fragment if cutoff is None else fragment.after(cutoff)
 
 
-def _is_live(item: EventStream, head: Head, configuration: Configuration) -> bool:
-    return not is_deleted(item.place, item.dataset_id, head, configuration)
+def _is_live(stream: EventStream, head: Head, configuration: Configuration) -> bool:
+    """Tell whether a stream has an event that no delete of the dataset or the person has reached.
+
+    Its place is that of one event only: if a batch is being deleted that this one came with, others may remain.
+    """
+    dataset = configuration.datasets.get(stream.dataset_id)
+    return dataset is not None and survives(stream.place, dataset.cutoff, head.cutoff)
 
 
 def _rank(policy: MergePolicy) -> Callable[[RecordFragment], tuple[Any, ...]]:

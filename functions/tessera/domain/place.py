@@ -23,6 +23,8 @@ _BATCH = slice(_TIME_DIGITS + 1, _TIME_DIGITS + 1 + ID_LENGTH)
 _FILE = slice(_BATCH.stop + 1, _BATCH.stop + 5)
 # No batch has so many files.
 _STREAMED_ALONE, _STREAMED_WITH_OTHERS = "ffff", "fffe"
+# After every row there can be.
+END_OF_TIME = Place("f" * _TIME_DIGITS + ".~")
 
 
 def batch_place(completed_ms: int, batch_id: str, file_index: int, position: int) -> Place:

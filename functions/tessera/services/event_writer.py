@@ -78,7 +78,9 @@ class Arrival(NamedTuple):
 class EventWriter:
     """Writes the events of one dataset under one lease; ``clock_ms`` tells the time in milliseconds since 1970.
 
-    ``replaced`` are the batches that the rows replace.
+    ``replaced`` are the batches whose events give way: the rows replace them, or they are being deleted.
+    ``cutoff_now`` reads where the last delete was that reached an identity's events, strongly consistent, and raises
+    ConfigurationChangedError when the lease does not know it.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class EventWriter:
         lease: Lease,
         attributes: Attributes,
         clock_ms: Callable[[], int],
+        cutoff_now: Callable[[Xid], Place | None],
         replaced: Collection[str] = (),
     ) -> None:
         self._store = store
@@ -99,6 +102,7 @@ class EventWriter:
         self._lease = lease
         self._attributes = attributes
         self._clock_ms = clock_ms
+        self._cutoff_now = cutoff_now
         self._replaced = frozenset(replaced)
 
     def write(self, rows: Sequence[PlacedRow], cutoffs: Callable[[Xid], Place | None]) -> WriteReport:
@@ -164,8 +168,15 @@ class EventWriter:
         ``instead_of`` has, by key, what is stored of those that are there with another body at a later place.
         """
         xid, pause = group[0].event.xid, _FIRST_PAUSE_S
-        while group:
+        while True:
             self._lease.check()
+            # Who wrote the stream may know of a delete that this writer does not.
+            cutoff = later(cutoff, stream.state.cutoff if stream else None)
+            alive = [one for one in group if survives(one.event.place, cutoff)]
+            report.unchanged += len(group) - len(alive)
+            group = alive
+            if not group:
+                return stream
             counted = self._counting(group, stream, cutoff, instead_of)
             events = [one.event for one in group]
             try:
@@ -183,7 +194,6 @@ class EventWriter:
                     if one.event.key in instead_of and not self._is_replay(instead_of[one.event.key])
                 ]
                 return replace(counted, version=counted.version + 1)
-        return stream
 
     def _counting(
         self,
@@ -210,7 +220,7 @@ class EventWriter:
         instead_of: dict[str, Event] = {}
         for one in group:
             event, known = one.event, stored.get(one.event.key)
-            if not survives(event.place, cutoff):
+            if not survives(event.place, cutoff) or (known is not None and self._was_deleted(event, known)):
                 report.unchanged += 1
             elif known is None or not survives(known.place, cutoff):
                 left.append(one)
@@ -228,6 +238,8 @@ class EventWriter:
         known = self._store.put_event(self._tenant, event, cutoff)
         if known is None:
             report.written += 1
+        elif self._was_deleted(event, known):
+            report.unchanged += 1
         elif not self._replaces(event, known):
             self._leave(event, known, cutoff, report)
         elif self._attributes.contribution(known, self._clock_ms()) is None:
@@ -292,6 +304,13 @@ class EventWriter:
         What a replayed batch brought gives way to the batch that replays it, also where they say the same.
         """
         return self._is_replay(known) or (event.place < known.place and event.body != known.body)
+
+    def _was_deleted(self, event: Event, known: Event) -> bool:
+        """Tell whether a delete lies between an event and what is stored of it, of which this writer may not know yet.
+
+        What is stored at a place above a delete was accepted after it. So who reads the cutoffs now finds it.
+        """
+        return event.place < known.place and not survives(event.place, self._cutoff_now(event.xid))
 
     def _is_replay(self, known: Event) -> bool:
         return bool(self._replaced) and batch_id_of(known.place) in self._replaced

@@ -51,6 +51,14 @@ class Lease:
             now = self._clock()
             if now - self._began < LEASE_S:
                 return
-            if self._configurations.current(self._tenant).version != self.configuration.version:
-                raise ConfigurationChangedError
-            self._began = now
+            self._renew(now)
+
+    def confirm(self) -> None:
+        """Return if the configuration is still the one in force. Raises ConfigurationChangedError."""
+        with self._lock:
+            self._renew(self._clock())
+
+    def _renew(self, now: float) -> None:
+        if self._configurations.current(self._tenant).version != self.configuration.version:
+            raise ConfigurationChangedError
+        self._began = now

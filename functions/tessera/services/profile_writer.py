@@ -15,7 +15,7 @@ from typing import Protocol
 from tessera.domain.configuration import Configuration, DatasetKind, DatasetSettings
 from tessera.domain.graph import Assertion, Head, LinkRules
 from tessera.domain.identity import Identity, Xid
-from tessera.domain.place import Place, later, survives
+from tessera.domain.place import Place, batch_id_of, later, survives
 from tessera.domain.rows import PlacedRow, Row
 from tessera.domain.tenant import Tenant
 from tessera.services.computed.compiled import attributes_of
@@ -97,7 +97,7 @@ class ProfileWriter:
         if dataset is None:
             report.unchanged = len(rows)
             return report
-        live = [item for item in rows if dataset.takes(item.place) and survives(item.place, dataset.cutoff)]
+        live = [item for item in rows if dataset.takes(item.place) and dataset.holds(item.place)]
         heads = self._prepare_heads(tenant, dataset, configuration, live)
         lease.check()
         live = [item for item in live if _is_live(item, heads.get(item.row.primary.xid(tenant)))]
@@ -105,6 +105,11 @@ class ProfileWriter:
 
         def cutoff_of(xid: Xid) -> Place | None:
             return later(dataset.cutoff, heads[xid].cutoff if xid in heads else None)
+
+        def cutoff_now(xid: Xid) -> Place | None:
+            lease.confirm()
+            head = self._store.heads(tenant, [xid]).get(xid)
+            return later(dataset.cutoff, head.cutoff if head is not None else None)
 
         if dataset.kind is not DatasetKind.EVENT:
             records = RecordWriter(self._store, self._executor, tenant, dataset.id, lease)
@@ -118,7 +123,8 @@ class ProfileWriter:
             lease,
             attributes_of(configuration),
             self._clock_ms,
-            replaced,
+            cutoff_now,
+            {*replaced, *map(batch_id_of, map(Place, dataset.deleted))},
         )
         report.add(events.write(live, cutoff_of))
         return report

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
@@ -39,6 +39,14 @@ class EventPage:
     events: list[Event]
     bytes_read: int
     more: bool
+
+
+class EventKey(NamedTuple):
+    """An event of an identity: its key, and its place when that was read."""
+
+    xid: Xid
+    key: str
+    place: Place
 
 
 class EventTable:
@@ -244,6 +252,40 @@ class EventTable:
             yield from map(items.event_of, answer["Items"])
             if "LastEvaluatedKey" not in answer:
                 return
+            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def events_between(
+        self, tenant: Tenant, xid: Xid, dataset_id: str, low: str, high: str
+    ) -> tuple[list[EventKey], int]:
+        """List an identity's events in a dataset whose place is from ``low`` up to ``high``, without their bodies.
+
+        Also tells how many events were looked at.
+        """
+        request: dict[str, Any] = {
+            "TableName": self._table,
+            "KeyConditionExpression": "pk = :pk AND sk BETWEEN :first AND :last",
+            "FilterExpression": "d = :dataset AND p BETWEEN :low AND :high",
+            "ProjectionExpression": "sk, p",
+            "ExpressionAttributeValues": {
+                ":pk": {"S": items.partition(tenant, xid)},
+                ":first": {"S": items.event_sort("")},
+                ":last": {"S": items.event_sort(_END_OF_TIME)},
+                ":dataset": {"S": dataset_id},
+                ":low": {"S": low},
+                ":high": {"S": high},
+            },
+            "ConsistentRead": True,
+        }
+        found: list[EventKey] = []
+        looked_at = 0
+        while True:
+            answer = self._client.query(**request)
+            found += [
+                EventKey(xid, items.event_key_of(item["sk"]["S"]), Place(item["p"]["S"])) for item in answer["Items"]
+            ]
+            looked_at += answer["ScannedCount"]
+            if "LastEvaluatedKey" not in answer:
+                return found, looked_at
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def _event_puts(

@@ -81,9 +81,22 @@ class ReadRecord:
         """Whose it is."""
         return xid_of(self.item["pk"]["S"])
 
+    @property
+    def place(self) -> Place:
+        """Place of the last operation on it."""
+        return Place(self.item["p"]["S"])
+
     def fragment(self) -> UpdatedFragment:
         """Decode it."""
         return _fragment_of(self.item)
+
+    def remainder(self, tenant: Tenant, dataset_id: str, cutoff: Place) -> UpdatedFragment | None:
+        """Return what a delete leaves of a record that was updated since, ``None`` when that is all of it."""
+        if not has_stamps(self.item):
+            return None
+        left = self.fragment()
+        left.forget(cutoff)
+        return None if is_as_before(updated_item(tenant, self.xid, dataset_id, left, self), self) else left
 
 
 def updated_item(

@@ -13,6 +13,7 @@
 | ``<tenant>#batch`` | batch id | a batch and its status |
 | ``<tenant>#window`` | dataset id, start | a window of streamed rows: see ``windows`` |
 | ``<tenant>#job`` | ULID | a job, by ``kind``, and how far it is |
+| ``<tenant>#job-target`` | kind and id | the last job that deletes a dataset or a batch |
 | ``<tenant>#export`` | id, sixteen digits | an export job |
 | ``<tenant>#export-share#<job>`` | share | how far the worker of a share of an export is; with ``ttl`` |
 | ``<tenant>#exported`` | dataset id | the batches that the last export brought into a dataset |
@@ -90,6 +91,17 @@ class Registry:
         for page in self._client.get_paginator("query").paginate(**parameters):
             for item in page["Items"]:
                 yield item["sk"]["S"], unpack(item["b"]["B"])
+
+    def count(self, partition: str) -> int:
+        """Count the documents of a partition."""
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self.table,
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": partition}},
+            Select="COUNT",
+            ConsistentRead=True,
+        )
+        return sum(page["Count"] for page in pages)
 
     def put(self, partition: str, sort: str, document: Mapping[str, Any], *, only_new: bool = False) -> None:
         """Write one document.

@@ -6,56 +6,37 @@ its own, and a repetition finds nothing left to do. Events leave together with t
 
 from __future__ import annotations
 
-import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
 from itertools import islice
 from typing import Protocol
 
 from tessera.domain.configuration import DatasetKind
 from tessera.domain.identity import Xid
 from tessera.domain.place import batch_prefix
-from tessera.domain.profile import Event, EventStream
+from tessera.domain.profile import Event
 from tessera.domain.rows import PlacedRow
 from tessera.domain.tenant import Tenant
-from tessera.services.computed.compiled import attributes_of
-from tessera.services.computed.rebuilding import StreamEvents, rebuilt
+from tessera.services.event_removal import CountedEvents, EventRemover
 from tessera.services.ingestion.ports import Batches, Files
 from tessera.services.ingestion.staged import placed
-from tessera.services.lease import ConfigurationChangedError, Configurations, Lease
+from tessera.services.lease import Configurations
 from tessera.storage.profile_items import event_key
 from tessera.storage.record_items import record_sort
-from tessera.storage.registry import LostRaceError
 
 REMOVE = "remove"
 
 _ROWS_AT_ONCE = 1000
 _WORKING_S = 7 * 60
-# A transaction has 100 items; the stream and its parts are among them.
-_EVENTS_PER_TRANSACTION = 50
-_LONGEST_PAUSE_S = 0.5
-_BEGINNING_MS = -(1 << 47)
 
 
-class Store(StreamEvents, Protocol):
+class Store(CountedEvents, Protocol):
     """What removing needs of the profile table."""
 
     def delete_of_batch(self, tenant: Tenant, xid: Xid, sort: str, batch: str) -> None:
         """Delete an item whose place begins so."""
-
-    def stored_events(self, tenant: Tenant, events: Sequence[Event]) -> dict[str, Event]:
-        """Read those of an identity's events that are stored."""
-
-    def streams(self, tenant: Tenant, xids: Iterable[Xid], dataset_id: str) -> dict[Xid, EventStream]:
-        """Read the streams that exist."""
-
-    def remove_counted(
-        self, tenant: Tenant, events: Sequence[Event], stream: EventStream | None, replaced: EventStream
-    ) -> None:
-        """Delete events and write the stream without them, or raise LostRaceError."""
 
 
 class Remover:
@@ -77,7 +58,7 @@ class Remover:
         self._store = store
         self._executor = executor
         self._clock = clock
-        self._clock_ms = clock_ms
+        self._events = EventRemover(configurations, store, clock, clock_ms)
 
     def remove(self, tenant: Tenant, batch_id: str, old_id: str, chunk: str) -> bool:
         """Go through a chunk of an old batch, as far as there is time; tell whether that was all. Safe to repeat."""
@@ -115,41 +96,8 @@ class Remover:
             xid = item.row.primary.xid(tenant)
             key = event_key(item.row.timestamp_ms, dataset_id, item.row.event_id)
             by_identity[xid][key] = Event(xid, key, dataset_id, item.place, {})
-        groups = [group for events in by_identity.values() for group in _groups(list(events.values()))]
-        list(self._executor.map(lambda group: self._remove_events(tenant, prefix, group), groups))
-
-    def _remove_events(self, tenant: Tenant, prefix: str, group: Sequence[Event]) -> None:
-        """Remove events of one identity, those that are still of the old batch."""
-        while True:
-            stored = self._store.stored_events(tenant, group)
-            gone = [event for event in stored.values() if event.place.startswith(prefix)]
-            if not gone:
-                return
-            xid, dataset_id = gone[0].xid, gone[0].dataset_id
-            stream = self._store.streams(tenant, [xid], dataset_id).get(xid)
-            if stream is None:
-                raise RuntimeError("an event is stored without a stream")
-            try:
-                self._store.remove_counted(tenant, gone, self._without(tenant, stream, gone), stream)
-            except (LostRaceError, ConfigurationChangedError):
-                time.sleep(random.uniform(0, _LONGEST_PAUSE_S))  # noqa: S311 - jitter
-                continue
-            return
-
-    def _without(self, tenant: Tenant, stream: EventStream, gone: Sequence[Event]) -> EventStream | None:
-        """Return a stream as it is without some events, ``None`` when they were all it had and counts."""
-        keys = {event.key for event in gone}
-        lease = Lease(self._configurations, tenant, self._clock)
-        attributes = attributes_of(lease.configuration)
-        if stream.state.generation > attributes.generation:
-            raise ConfigurationChangedError
-        state = rebuilt(self._store, tenant, stream, attributes, None, self._clock_ms(), without=keys)
-        lease.check()
-        events = self._store.events_of_stream(tenant, stream.xid, stream.dataset_id, _BEGINNING_MS)
-        if state.counts_nothing and all(event.key in keys for event in events):
-            return None
-        return replace(stream, state=state)
-
-
-def _groups(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
-    return (events[start : start + _EVENTS_PER_TRANSACTION] for start in range(0, len(events), _EVENTS_PER_TRANSACTION))
+        list(
+            self._executor.map(
+                lambda events: self._events.remove(tenant, prefix, list(events.values())), by_identity.values()
+            )
+        )

@@ -1,0 +1,166 @@
+"""System jobs: ``/data/core/ups/system/jobs`` (contract: profile-api §5)."""
+
+from __future__ import annotations
+
+from functools import cache
+from os import environ
+from typing import Any
+
+import orjson
+from aws_lambda_powertools import Logger
+from pydantic import ValidationError
+
+from api.models.system_jobs import NewDeleteJob
+from api.system_job_listing import Listing
+from tessera.domain.deletion import PERSON
+from tessera.domain.purge import BATCH, DATASET
+from tessera.domain.system_job import SystemJob
+from tessera.domain.times import iso_ms
+from tessera.gateway import ApiError, Endpoint, Request, Response
+from tessera.services.purging.accepting import (
+    AlreadyAskedError,
+    NotEventsError,
+    NothingToDeleteError,
+    Purges,
+    UnknownBatchError,
+)
+from tessera.services.system_jobs import SystemJobs
+from tessera.storage import aws
+from tessera.storage.batches import BatchStore
+from tessera.storage.configuration import ConfigurationStore
+from tessera.storage.executions import Executions
+from tessera.storage.journal import Journal
+from tessera.storage.purges import PurgeStore
+from tessera.storage.registry import Registry
+from tessera.storage.system_jobs import SystemJobList
+
+PATH = "/data/core/ups/system/jobs"
+
+_ONE = PATH + "/{id}"
+_DELETE = "DELETE"
+# What is not known here is shown under its own name.
+_REQUEST_TYPES = {
+    DATASET: "TRUNCATE_DATASET",
+    BATCH: "DELETE_EE_BATCH",
+    PERSON: "DELETE_ENTITY",
+    "ttl": "BACKFILL_TTL",
+}
+_DELETING = frozenset({DATASET, BATCH, PERSON})
+
+endpoint = Endpoint("system_jobs")
+handler = endpoint.handler
+
+_logger = Logger(service=environ.get("POWERTOOLS_SERVICE_NAME", "system_jobs"))
+
+
+@cache
+def purges() -> Purges:
+    """Return what accepts deletions of datasets and batches."""
+    registry = Registry(aws.dynamodb(), aws.registry_table())
+    return Purges(
+        ConfigurationStore(aws.dynamodb(), aws.registry_table()),
+        PurgeStore(registry),
+        BatchStore(registry),
+        Journal(aws.s3(), aws.lake_bucket()),
+        Executions(aws.stepfunctions, lambda: environ["PURGE_STATE_MACHINE_ARN"]),
+        notice=lambda error: _logger.error("put off", error=type(error).__name__),
+    )
+
+
+@cache
+def _jobs() -> SystemJobs:
+    registry = Registry(aws.dynamodb(), aws.registry_table())
+    return SystemJobs(SystemJobList(registry), PurgeStore(registry), purges())
+
+
+@endpoint.post(PATH, permission="erase")
+def create(request: Request) -> Response:
+    """Delete what a dataset or a batch brought: no read shows it from the answer on; 200, as the contract has it."""
+    wanted = _wanted(request)
+    try:
+        job = purges().accept(request.tenant, wanted, request.caller)
+    except NothingToDeleteError as error:
+        raise _invalid(str(error)) from None
+    except UnknownBatchError as error:
+        raise ApiError(400, f"Batch not found for profile dataset '{error}'", code="400") from None
+    except NotEventsError as error:
+        raise ApiError(
+            422,
+            f"Batch can only be specified for EE type '{error}'",
+            title="Invalid system job payload.",
+            code="UPAPI-036002-422",
+        ) from None
+    except AlreadyAskedError as error:
+        raise ApiError(
+            422, "Delete request (Profile System Job) Definition already exists", detail=f"See {PATH}/{error.job.id}"
+        ) from None
+    return Response(_described(SystemJob.from_document(job.to_document()), request))
+
+
+@endpoint.get(PATH, permission="read")
+def list_all(request: Request) -> Response:
+    """List jobs of every kind, the newest first, page by page."""
+    listing = Listing.read(request.query)
+    jobs, total = _jobs().page(request.tenant, listing.start, listing.limit)
+    return Response(listing.answer([_described(job, request) for job in jobs], total))
+
+
+@endpoint.get(_ONE, permission="read")
+def get(request: Request) -> Response:
+    """Read one job."""
+    return Response(_described(_jobs().get(request.tenant, request.path_parameters["id"]), request))
+
+
+@endpoint.delete(_ONE, permission="erase")
+def cancel(request: Request) -> Response:
+    """Take a job out of the list, and stop it if it runs; what it deletes does not come back."""
+    _jobs().cancel(request.tenant, request.path_parameters["id"])
+    return Response(None)
+
+
+def _wanted(request: Request) -> Any:
+    body = request.json()
+    try:
+        return NewDeleteJob.model_validate(body).wanted()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise _invalid(f"{where}: {first['msg']}" if where else first["msg"]) from None
+
+
+def _invalid(reason: str) -> ApiError:
+    return ApiError(400, "Invalid delete request (Profile System Job)", detail=reason)
+
+
+def _described(job: SystemJob, request: Request) -> dict[str, Any]:
+    kind = _REQUEST_TYPES.get(job.kind, job.kind.upper())
+    target = {"datasetId": job.dataset_id, "batchId": job.batch_id}
+    described: dict[str, Any] = {
+        "id": job.id,
+        "requestId": job.id,
+        "imsOrgId": request.tenant.org_id,
+        "sandbox": {"sandboxName": request.tenant.sandbox, "sandboxId": request.sandbox.id},
+        "jobType": _DELETE if job.kind in _DELETING else kind,
+        "requestType": kind,
+        "properties": {name: value for name, value in target.items() if value},
+        "status": job.status,
+        "createEpoch": job.at_ms // 1000,
+        "updateEpoch": job.updated_ms // 1000,
+        "createdAt": _micros(job.at_ms),
+        "updatedAt": _micros(job.updated_ms),
+    }
+    if job.dataset_id:
+        described["dataSetId"] = job.dataset_id
+    if job.batch_id:
+        described["batchId"] = job.batch_id
+    if not job.is_new:
+        # A string that holds JSON: so the contract has it (§5.1).
+        metrics = {"recordsProcessed": sum(job.counts.values()), "timeTakenInSec": (job.updated_ms - job.at_ms) // 1000}
+        described["metrics"] = orjson.dumps(metrics).decode()
+    if job.reason:
+        described["reason"] = job.reason
+    return described
+
+
+def _micros(ms: int) -> str:
+    return iso_ms(ms).removesuffix("Z") + "000Z"

@@ -1,0 +1,97 @@
+"""Removing events of a batch together with their share of computed attributes.
+
+An event is deleted in one transaction with its stream, on the condition that its place is still of the batch: what
+another one brought stays, and a repetition finds nothing left to do.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from tessera.domain.identity import Xid
+from tessera.domain.profile import Event, EventStream
+from tessera.domain.tenant import Tenant
+from tessera.services.computed.compiled import attributes_of
+from tessera.services.computed.rebuilding import StreamEvents, rebuilt
+from tessera.services.lease import ConfigurationChangedError, Configurations, Lease
+from tessera.storage.registry import LostRaceError
+
+# A transaction has 100 items; the stream and its parts are among them.
+_EVENTS_PER_TRANSACTION = 50
+_LONGEST_PAUSE_S = 0.5
+_BEGINNING_MS = -(1 << 47)
+
+
+class CountedEvents(StreamEvents, Protocol):
+    """Where events and streams are read and deleted."""
+
+    def stored_events(self, tenant: Tenant, events: Sequence[Event]) -> dict[str, Event]:
+        """Read those of an identity's events that are stored."""
+
+    def streams(self, tenant: Tenant, xids: Iterable[Xid], dataset_id: str) -> dict[Xid, EventStream]:
+        """Read the streams that exist."""
+
+    def remove_counted(
+        self, tenant: Tenant, events: Sequence[Event], stream: EventStream | None, replaced: EventStream
+    ) -> None:
+        """Delete events and write the stream without them, or raise LostRaceError."""
+
+
+class EventRemover:
+    """Removes events; ``clock`` gives seconds, ``clock_ms`` milliseconds since 1970."""
+
+    def __init__(
+        self,
+        configurations: Configurations,
+        store: CountedEvents,
+        clock: Callable[[], float] = time.monotonic,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._configurations = configurations
+        self._store = store
+        self._clock = clock
+        self._clock_ms = clock_ms
+
+    def remove(self, tenant: Tenant, prefix: str, events: Sequence[Event]) -> None:
+        """Remove those of one identity's events that are stored at places that begin so; of them, the keys count."""
+        for group in _groups(events):
+            self._remove(tenant, prefix, group)
+
+    def _remove(self, tenant: Tenant, prefix: str, group: Sequence[Event]) -> None:
+        while True:
+            stored = self._store.stored_events(tenant, group)
+            gone = [event for event in stored.values() if event.place.startswith(prefix)]
+            if not gone:
+                return
+            xid, dataset_id = gone[0].xid, gone[0].dataset_id
+            stream = self._store.streams(tenant, [xid], dataset_id).get(xid)
+            if stream is None:
+                raise RuntimeError("an event is stored without a stream")
+            try:
+                self._store.remove_counted(tenant, gone, self._without(tenant, stream, gone), stream)
+            except (LostRaceError, ConfigurationChangedError):
+                time.sleep(random.uniform(0, _LONGEST_PAUSE_S))  # noqa: S311 - jitter
+                continue
+            return
+
+    def _without(self, tenant: Tenant, stream: EventStream, gone: Sequence[Event]) -> EventStream | None:
+        """Return a stream as it is without some events, ``None`` when they were all it had and counts."""
+        keys = {event.key for event in gone}
+        lease = Lease(self._configurations, tenant, self._clock)
+        attributes = attributes_of(lease.configuration)
+        if stream.state.generation > attributes.generation:
+            raise ConfigurationChangedError
+        state = rebuilt(self._store, tenant, stream, attributes, None, self._clock_ms(), without=keys)
+        lease.check()
+        events = self._store.events_of_stream(tenant, stream.xid, stream.dataset_id, _BEGINNING_MS)
+        if state.counts_nothing and all(event.key in keys for event in events):
+            return None
+        return replace(stream, state=state)
+
+
+def _groups(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
+    return (events[start : start + _EVENTS_PER_TRANSACTION] for start in range(0, len(events), _EVENTS_PER_TRANSACTION))

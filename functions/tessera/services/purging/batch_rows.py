@@ -1,0 +1,92 @@
+"""What the deletion of a batch reaches: the events at its places, of the identities that its staged rows are about."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from itertools import islice
+from typing import Protocol
+
+from tessera.domain.identity import Xid
+from tessera.domain.profile import Event
+from tessera.domain.purge import Purge
+from tessera.domain.rows import PlacedRow
+from tessera.domain.tenant import Tenant
+from tessera.services.event_removal import CountedEvents, EventRemover
+from tessera.services.ingestion.staged import placed
+from tessera.services.purging.reached import EVENTS, Reached
+from tessera.services.purging.shares import Position, Share
+from tessera.storage.event_table import EventKey
+
+# The streams that were built anew, or that went with their last event.
+SETTLED = "streamsSettled"
+
+_ROWS_PER_PAGE = 1000
+# Behind everything that a place can have after the batch.
+_BEHIND = "~"
+
+
+class Staged(Protocol):
+    """Where the rows of batches are as they were judged: ``storage.lake.Lake``."""
+
+    def staged(self, tenant: Tenant, batch_id: str, chunk: str) -> Iterator[bytes]:
+        """Read accepted rows."""
+
+
+class Store(CountedEvents, Protocol):
+    """What deleting a batch's events needs of the profile table."""
+
+    def events_between(
+        self, tenant: Tenant, xid: Xid, dataset_id: str, low: str, high: str
+    ) -> tuple[list[EventKey], int]:
+        """List the events at places between two, and tell how many were looked at."""
+
+
+class BatchRows:
+    """What a deletion reaches of a batch. Events leave together with their share of computed attributes."""
+
+    def __init__(self, staged: Staged, store: Store, remover: EventRemover, executor: Executor) -> None:
+        self._staged = staged
+        self._store = store
+        self._remover = remover
+        self._executor = executor
+        self._reading: tuple[tuple[str, str, int], Iterator[PlacedRow]] | None = None
+
+    def identities(self, tenant: Tenant, job: Purge, share: Share, at: Position) -> tuple[list[Xid], Position | None]:
+        """List the identities of the rows of the page at a position, and where the next one is."""
+        rows = self._rows(tenant, job, share, at.number)
+        page = list(islice(rows, _ROWS_PER_PAGE))
+        behind = at.number + len(page)
+        self._reading = ((job.id, share.name, behind), rows)
+        xids = list(dict.fromkeys(item.row.primary.xid(tenant) for item in page))
+        return xids, Position(behind) if len(page) == _ROWS_PER_PAGE else None
+
+    def find(self, tenant: Tenant, job: Purge, xids: Sequence[Xid]) -> Reached:
+        """Find the events of identities that are at places of the batch, whatever they were staged as."""
+        read = self._executor.map(
+            lambda xid: self._store.events_between(tenant, xid, job.dataset_id, job.prefix, job.prefix + _BEHIND), xids
+        )
+        events: list[EventKey] = []
+        items = 0
+        for keys, looked_at in read:
+            events += keys
+            items += looked_at
+        return Reached({EVENTS: len(events), SETTLED: len({event.xid for event in events})}, items, events=events)
+
+    def delete(self, tenant: Tenant, job: Purge, found: Reached) -> None:
+        """Delete what was found; an event that another batch brought by now stays."""
+        by_identity: dict[Xid, list[Event]] = defaultdict(list)
+        for event in found.events:
+            by_identity[event.xid].append(Event(event.xid, event.key, job.dataset_id, event.place, {}))
+        list(self._executor.map(lambda events: self._remover.remove(tenant, job.prefix, events), by_identity.values()))
+
+    def _rows(self, tenant: Tenant, job: Purge, share: Share, number: int) -> Iterator[PlacedRow]:
+        """Read the rows of a chunk behind so many; whoever goes on where it was, reads on."""
+        if self._reading is not None and self._reading[0] == (job.id, share.name, number):
+            return self._reading[1]
+        # Where in its file a row was does not matter here: the whole batch goes.
+        rows = placed(self._staged.staged(tenant, job.batch_id, share.chunk), 0, job.batch_id, 0)
+        for _ in islice(rows, number):
+            pass
+        return rows

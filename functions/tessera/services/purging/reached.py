@@ -1,0 +1,203 @@
+"""What a deletion reaches: found, and deleted, page by page. Each step is safe to repeat, to race and to leave."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from tessera.domain.configuration import DatasetKind
+from tessera.domain.graph import Head
+from tessera.domain.identity import Xid
+from tessera.domain.place import Place, later
+from tessera.domain.profile import EventStream
+from tessera.domain.purge import Purge
+from tessera.domain.tenant import Tenant
+from tessera.domain.upsert import UpdatedFragment
+from tessera.services.computed.compiled import attributes_of
+from tessera.services.computed.rebuilding import StreamStore, complete
+from tessera.services.lease import Configurations
+from tessera.services.purging.shares import Position, Share
+from tessera.storage.event_table import EventKey
+from tessera.storage.person_index import IndexPage
+from tessera.storage.profile_items import event_sort
+from tessera.storage.record_items import ReadRecord, record_sort
+from tessera.storage.registry import LostRaceError
+from tessera.storage.stream_items import stream_sort
+
+RECORDS, REDUCED, STREAMS, REBUILT, EVENTS = "records", "recordsReduced", "streams", "streamsRebuilt", "events"
+
+IDENTITIES_PER_PAGE = 100
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """What of a page is reached: how many items by kind, which ones, and how many were looked at."""
+
+    counts: Mapping[str, int]
+    items: int
+    records: Sequence[Xid] = ()
+    reduced: Sequence[tuple[ReadRecord, UpdatedFragment]] = ()
+    events: Sequence[EventKey] = ()
+    streams: Sequence[Xid] = ()
+    rebuilt: Sequence[EventStream] = ()
+
+
+class Index(Protocol):
+    """Where the identities are found that have something in a dataset: ``storage.person_index.PersonIndex``."""
+
+    def names(self, tenant: Tenant, dataset_ids: Iterable[str], shard: int, *, graphs: bool) -> list[str]:
+        """Return the partitions of a shard."""
+
+    def page(self, tenant: Tenant, name: str, after: str, before: str, limit: int) -> IndexPage:
+        """List some identities in order."""
+
+    def count(self, tenant: Tenant, name: str) -> int:
+        """Count the identities of a partition."""
+
+
+class Store(StreamStore, Protocol):
+    """What deleting a dataset's data needs of the profile table."""
+
+    def heads(self, tenant: Tenant, xids: Iterable[Xid], executor: Executor | None = None) -> dict[Xid, Head]:
+        """Read the heads that exist."""
+
+    def records(
+        self, tenant: Tenant, xids: Iterable[Xid], dataset_id: str, executor: Executor | None = None
+    ) -> dict[Xid, ReadRecord]:
+        """Read the records that exist."""
+
+    def change_record(
+        self, tenant: Tenant, xid: Xid, dataset_id: str, fragment: UpdatedFragment, before: ReadRecord | None
+    ) -> bool:
+        """Write a record in place of what was read, or raise LostRaceError."""
+
+    def streams(
+        self, tenant: Tenant, xids: Iterable[Xid], dataset_id: str, executor: Executor | None = None
+    ) -> dict[Xid, EventStream]:
+        """Read the streams that exist."""
+
+    def events_between(
+        self, tenant: Tenant, xid: Xid, dataset_id: str, low: str, high: str
+    ) -> tuple[list[EventKey], int]:
+        """List the events at places between two, and tell how many were looked at."""
+
+    def delete_at_or_below(self, tenant: Tenant, xid: Xid, sort: str, cutoff: Place) -> None:
+        """Delete an item, unless it has a place above the cutoff by now."""
+
+
+class DatasetRows:
+    """What a deletion reaches of a dataset, found by the index, which has every identity with something in it.
+
+    The events of an identity go before its stream: while one is left, the index leads to it.
+    """
+
+    def __init__(
+        self,
+        configurations: Configurations,
+        index: Index,
+        store: Store,
+        executor: Executor,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._configurations = configurations
+        self._index = index
+        self._store = store
+        self._executor = executor
+        self._clock_ms = clock_ms
+
+    def identities(self, tenant: Tenant, job: Purge, share: Share, at: Position) -> tuple[list[Xid], Position | None]:
+        """List the identities of the page at a position, and where the next one is."""
+        xids: list[Xid] = []
+        number, after = at
+        while number < len(share.shards):
+            (name,) = self._index.names(tenant, [job.dataset_id], share.shards[number], graphs=False)
+            page = self._index.page(tenant, name, after, "", IDENTITIES_PER_PAGE - len(xids))
+            xids += page.xids
+            if page.more and page.xids:
+                return xids, Position(number, page.xids[-1])
+            number, after = number + 1, ""
+            if len(xids) >= IDENTITIES_PER_PAGE:
+                break
+        return xids, Position(number) if number < len(share.shards) else None
+
+    def find(self, tenant: Tenant, job: Purge, xids: Sequence[Xid]) -> Reached:
+        """Find what the job reaches of identities, whatever the index said: everything is read, strongly consistent."""
+        if job.dataset_kind is DatasetKind.EVENT:
+            return self._find_events(tenant, job, xids)
+        found = self._store.records(tenant, xids, job.dataset_id, self._executor)
+        whole = [xid for xid, record in found.items() if record.place <= job.cutoff]
+        partly = [
+            (record, left)
+            for record in found.values()
+            if record.place > job.cutoff
+            if (left := record.remainder(tenant, job.dataset_id, job.cutoff)) is not None
+        ]
+        return Reached({RECORDS: len(whole), REDUCED: len(partly)}, len(found), records=whole, reduced=partly)
+
+    def delete(self, tenant: Tenant, job: Purge, found: Reached) -> None:
+        """Delete what was found; what is later than the cutoff by now stays."""
+        dataset_id, cutoff = job.dataset_id, job.cutoff
+        sort = record_sort(dataset_id)
+        self._each(lambda xid: self._store.delete_at_or_below(tenant, xid, sort, cutoff), found.records)
+        self._each(lambda item: self._reduce(tenant, job, *item), found.reduced)
+        self._each(
+            lambda event: self._store.delete_at_or_below(tenant, event.xid, event_sort(event.key), cutoff), found.events
+        )
+        sort = stream_sort(dataset_id)
+        self._each(lambda xid: self._store.delete_at_or_below(tenant, xid, sort, cutoff), found.streams)
+        self._rebuild(tenant, job, found.rebuilt)
+
+    def _find_events(self, tenant: Tenant, job: Purge, xids: Sequence[Xid]) -> Reached:
+        streams = self._store.streams(tenant, xids, job.dataset_id, self._executor)
+        read = self._executor.map(
+            lambda xid: self._store.events_between(tenant, xid, job.dataset_id, "", job.cutoff), xids
+        )
+        events: list[EventKey] = []
+        items = len(streams)
+        for keys, looked_at in read:
+            events += keys
+            items += looked_at
+        dead = [xid for xid, stream in streams.items() if stream.place <= job.cutoff]
+        stale = [
+            stream
+            for stream in streams.values()
+            if stream.place > job.cutoff and not stream.state.is_current(job.cutoff)
+        ]
+        counts = {EVENTS: len(events), STREAMS: len(dead), REBUILT: len(stale)}
+        return Reached(counts, items, events=events, streams=dead, rebuilt=stale)
+
+    def _reduce(self, tenant: Tenant, job: Purge, record: ReadRecord, left: UpdatedFragment) -> None:
+        """Write what is left of a record, from a fresh reading if somebody else wrote it meanwhile."""
+        xid = record.xid
+        known: ReadRecord | None = record
+        remainder: UpdatedFragment | None = left
+        while known is not None and remainder is not None:
+            try:
+                self._store.change_record(tenant, xid, job.dataset_id, remainder, known)
+            except LostRaceError:
+                known = self._store.records(tenant, [xid], job.dataset_id).get(xid)
+                remainder = known.remainder(tenant, job.dataset_id, job.cutoff) if known is not None else None
+            else:
+                return
+
+    def _rebuild(self, tenant: Tenant, job: Purge, streams: Sequence[EventStream]) -> None:
+        """Build the state of streams that go on anew: it counts events that are gone."""
+        if not streams:
+            return
+        attributes = attributes_of(self._configurations.current(tenant))
+        heads = self._store.heads(tenant, [stream.xid for stream in streams], self._executor)
+
+        def rebuild(stream: EventStream) -> None:
+            head = heads.get(stream.xid)
+            cutoff = later(job.cutoff, head.cutoff if head is not None else None)
+            complete(self._store, tenant, stream, attributes, cutoff, self._clock_ms)
+
+        self._each(rebuild, streams)
+
+    def _each(self, do: Callable[[Item], None], items: Iterable[Item]) -> None:
+        list(self._executor.map(do, items))

@@ -1,0 +1,141 @@
+"""How a deletion is divided among workers, and what they note of how far they are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, NamedTuple, Protocol, Self
+
+from tessera.domain.tenant import Tenant
+
+
+class Position(NamedTuple):
+    """Where in its share a worker is.
+
+    Of a dataset: in which of the share's shards, and behind which identity. Of a batch: behind how many rows.
+    """
+
+    number: int = 0
+    after: str = ""
+
+
+START = Position()
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One worker's part: shards of the dataset's partition of the index, or a chunk of the batch's rows."""
+
+    name: str
+    shards: tuple[int, ...] = ()
+    chunk: str = ""
+
+    def to_document(self) -> dict[str, Any]:
+        """Write the share as an item of the manifest."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Read a share from an item of the manifest."""
+        return cls(document["name"], tuple(document["shards"]), document["chunk"])
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a worker is about to delete: noted once, before anything of it is deleted.
+
+    ``identities`` are whom it is about, where that is not known from the rows of a batch; ``next`` is where the page
+    behind it begins, ``None`` if there is none; ``counts`` tells what there is to delete.
+    """
+
+    identities: Sequence[str]
+    next: Position | None
+    counts: Mapping[str, int]
+
+    def to_document(self) -> dict[str, Any]:
+        """Write the page as the JSON document that is stored."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Read a page from its stored document."""
+        behind = document["next"]
+        return cls(document["identities"], None if behind is None else Position(*behind), document["counts"])
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far a worker is: how many pages it has dealt with, where the next one begins, and what it met.
+
+    Of a last look: ``items`` is how many items it looked at, ``found`` how many of them were still reached.
+    """
+
+    pages: int = 0
+    position: Position | None = START
+    identities: int = 0
+    items: int = 0
+    found: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def done(self) -> bool:
+        """Whether it is behind everything."""
+        return self.position is None
+
+    def behind(self, page: Page) -> Self:
+        """Return how far it is when a page is dealt with."""
+        return replace(
+            self,
+            pages=self.pages + 1,
+            position=page.next,
+            identities=self.identities + len(page.identities),
+            counts=added([self.counts, page.counts]),
+        )
+
+    def to_document(self) -> dict[str, Any]:
+        """Write the checkpoint as the JSON document that is stored."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any] | None) -> Self:
+        """Read a checkpoint; ``None`` is the beginning."""
+        if document is None:
+            return cls()
+        position = document["position"]
+        known = {name: document[name] for name in ("pages", "identities", "items", "found", "counts")}
+        return cls(position=None if position is None else Position(*position), **known)
+
+
+class Notes(Protocol):
+    """What the steps leave for each other: ``storage.purge_lake.PurgeLake``."""
+
+    def write_shares(self, tenant: Tenant, job_id: str, shares: Sequence[Mapping[str, Any]]) -> Sequence[Any]:
+        """Write the array of shares unless there is one; return the one that there is."""
+
+    def shares(self, tenant: Tenant, job_id: str) -> Sequence[Any]:
+        """Read it, empty when there is none."""
+
+    def fix_page(self, tenant: Tenant, job_id: str, share: str, number: int, page: Mapping[str, Any]) -> Any:
+        """Write a page unless there is one; return the one that there is."""
+
+    def page(self, tenant: Tenant, job_id: str, share: str, number: int) -> Any | None:
+        """Read a page, ``None`` when there is none."""
+
+    def write_checkpoint(
+        self, tenant: Tenant, job_id: str, step: str, share: str, checkpoint: Mapping[str, Any]
+    ) -> None:
+        """Write how far a worker is in a step."""
+
+    def checkpoints(
+        self, tenant: Tenant, job_id: str, step: str, shares: Sequence[str]
+    ) -> Iterator[Mapping[str, Any] | None]:
+        """Read how far some workers are, ``None`` for one that has not begun."""
+
+
+def added(several: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Add up counts by kind."""
+    total: Counter[str] = Counter()
+    for counts in several:
+        total.update(counts)
+    return dict(total)

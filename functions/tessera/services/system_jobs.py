@@ -1,0 +1,77 @@
+"""The jobs of a sandbox as their list shows them, whatever they do (contract: profile-api §5)."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from tessera.domain.errors import UnprocessableError
+from tessera.domain.purge import BATCH, DATASET, Purge
+from tessera.domain.system_job import SystemJob
+from tessera.domain.tenant import Tenant
+
+_CANCELLED = frozenset({DATASET, BATCH})
+
+
+class JobList(Protocol):
+    """Where jobs of every kind are listed: ``storage.system_jobs.SystemJobList``."""
+
+    def page(self, tenant: Tenant, start: int, limit: int) -> list[SystemJob]:
+        """List some, the newest first."""
+
+    def count(self, tenant: Tenant) -> int:
+        """Count them."""
+
+    def get(self, tenant: Tenant, job_id: str) -> SystemJob:
+        """Read one or raise NotFoundError."""
+
+    def remove(self, tenant: Tenant, job_id: str) -> None:
+        """Take one out of the list."""
+
+
+class PurgeJobs(Protocol):
+    """Where deletions of datasets and batches are kept."""
+
+    def get(self, tenant: Tenant, job_id: str) -> Purge:
+        """Read one or raise NotFoundError."""
+
+
+class Resuming(Protocol):
+    """What starts open deletions that nobody works on."""
+
+    def resume(self, tenant: Tenant, job: Purge) -> None:
+        """See to it that one is worked on."""
+
+
+class SystemJobs:
+    """Lists, reads and cancels jobs."""
+
+    def __init__(self, jobs: JobList, purges: PurgeJobs, resuming: Resuming) -> None:
+        self._jobs = jobs
+        self._purges = purges
+        self._resuming = resuming
+
+    def page(self, tenant: Tenant, start: int, limit: int) -> tuple[list[SystemJob], int]:
+        """List ``limit`` jobs behind the first ``start``, the newest first; and tell how many there are in all."""
+        return self._jobs.page(tenant, start, limit), self._jobs.count(tenant)
+
+    def get(self, tenant: Tenant, job_id: str) -> SystemJob:
+        """Read a job. One that was accepted by a call that died before it could be started, is started.
+
+        Raises NotFoundError.
+        """
+        job = self._jobs.get(tenant, job_id)
+        if job.kind in _CANCELLED:
+            self._resuming.resume(tenant, self._purges.get(tenant, job_id))
+        return job
+
+    def cancel(self, tenant: Tenant, job_id: str) -> None:
+        """Take a job out of the list; whoever works on it stops, and what it deletes stays deleted (contract: §5.4).
+
+        Raises NotFoundError, and UnprocessableError for a job that is not for callers to stop.
+        """
+        job = self._jobs.get(tenant, job_id)
+        if job.kind not in _CANCELLED:
+            raise UnprocessableError(
+                f"Job {job_id} is not the deletion of a dataset or a batch: it ends by itself and cannot be cancelled"
+            )
+        self._jobs.remove(tenant, job_id)

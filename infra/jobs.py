@@ -283,15 +283,8 @@ class JobsStack(Stack):
         ExportTable(self, "ExportTable", settings=settings, bucket=storage.lake.bucket)
         self.ingest = IngestMachine(self, "IngestMachine", settings=settings, storage=storage, functions=ingest).machine
         drop = make_drop(self, settings=settings, storage=storage, dependencies=dependencies, ingest=self.ingest)
-        self.functions = (
-            *ingest.all,
-            drop,
-            *delete.all,
-            *purge.all,
-            *backfill.all,
-            *export.all,
-            *self.streaming.functions,
-        )
+        machines = (*ingest.all, *delete.all, *purge.all, *backfill.all, *export.all)
+        self.functions = (*machines, drop, *self.streaming.functions)
         self.delete = DeleteMachine(
             self, "DeleteMachine", settings=settings, functions=delete, longest_writer=TIMEOUT
         ).machine

@@ -9,6 +9,7 @@ from typing import Any
 from api.dataset_listing import Listing, selected
 from api.models.dataset import Changes, Dataset, Patch
 from api.models.json_patch import apply, merge
+from api.purges import purges
 from tessera.domain.dataset import SERVER_OWNED
 from tessera.gateway import JSON, JSON_PATCH, ApiError, Endpoint, Request, Response
 from tessera.services.datasets import DatasetCatalogue, VersionMismatchError
@@ -27,7 +28,7 @@ handler = endpoint.handler
 def catalogue() -> DatasetCatalogue:
     """Return the process's catalogue."""
     client, table = aws.dynamodb(), aws.registry_table()
-    return DatasetCatalogue(ConfigurationStore(client, table), Registry(client, table))
+    return DatasetCatalogue(ConfigurationStore(client, table), Registry(client, table), purges())
 
 
 @endpoint.post(_COLLECTION, permission="configure")
@@ -82,10 +83,10 @@ def merge_patch(request: Request) -> Response:
 
 @endpoint.delete(_ONE, permission="erase")
 def delete(request: Request) -> Response:
-    """Delete a dataset."""
+    """Delete a dataset, and by a job of the system what it brought."""
     dataset_id = request.path_parameters["id"]
     try:
-        catalogue().delete(request.tenant, dataset_id, _wanted_version(request))
+        catalogue().delete(request.tenant, dataset_id, request.caller, _wanted_version(request))
     except VersionMismatchError as error:
         raise _precondition_failed(error) from None
     return Response(_reference(dataset_id))

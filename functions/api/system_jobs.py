@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
-from os import environ
 from typing import Any
 
 import orjson
-from aws_lambda_powertools import Logger
 from pydantic import ValidationError
 
 from api.models.system_jobs import NewDeleteJob
+from api.purges import purges
 from api.system_job_listing import Listing
 from tessera.domain.deletion import PERSON
 from tessera.domain.purge import BATCH, DATASET
@@ -21,15 +20,10 @@ from tessera.services.purging.accepting import (
     AlreadyAskedError,
     NotEventsError,
     NothingToDeleteError,
-    Purges,
     UnknownBatchError,
 )
 from tessera.services.system_jobs import SystemJobs
 from tessera.storage import aws
-from tessera.storage.batches import BatchStore
-from tessera.storage.configuration import ConfigurationStore
-from tessera.storage.executions import Executions
-from tessera.storage.journal import Journal
 from tessera.storage.purges import PurgeStore
 from tessera.storage.registry import Registry
 from tessera.storage.system_jobs import SystemJobList
@@ -49,22 +43,6 @@ _DELETING = frozenset({DATASET, BATCH, PERSON})
 
 endpoint = Endpoint("system_jobs")
 handler = endpoint.handler
-
-_logger = Logger(service=environ.get("POWERTOOLS_SERVICE_NAME", "system_jobs"))
-
-
-@cache
-def purges() -> Purges:
-    """Return what accepts deletions of datasets and batches."""
-    registry = Registry(aws.dynamodb(), aws.registry_table())
-    return Purges(
-        ConfigurationStore(aws.dynamodb(), aws.registry_table()),
-        PurgeStore(registry),
-        BatchStore(registry),
-        Journal(aws.s3(), aws.lake_bucket()),
-        Executions(aws.stepfunctions, lambda: environ["PURGE_STATE_MACHINE_ARN"]),
-        notice=lambda error: _logger.error("put off", error=type(error).__name__),
-    )
 
 
 @cache

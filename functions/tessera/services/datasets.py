@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
-from tessera.domain.configuration import Configuration
+from tessera.domain.configuration import Configuration, DatasetKind, DatasetSettings
 from tessera.domain.dataset import SERVER_OWNED, normalised_tags, settings_of
 from tessera.domain.errors import InvalidRequestError, NotFoundError, TesseraError
+from tessera.domain.purge import Purge
 from tessera.domain.tenant import Tenant
 
 if TYPE_CHECKING:
@@ -58,6 +59,19 @@ class Descriptions(Protocol):
         """Describe the deletion of a document."""
 
 
+class Purges(Protocol):
+    """What deletes the data of datasets: ``services.purging.accepting.Purges``."""
+
+    def of_gone(self, dataset: DatasetSettings, caller: str) -> Purge:
+        """Describe the deletion of the data of a dataset that is being deleted itself."""
+
+    def adding(self, tenant: Tenant, job: Purge) -> Sequence[Any]:
+        """Describe the writing of it, to be part of a transaction."""
+
+    def begin(self, tenant: Tenant, job: Purge) -> None:
+        """See to it that it is worked on."""
+
+
 class DatasetNotFoundError(NotFoundError):
     """The sandbox has no dataset of that id, whatever others have."""
 
@@ -76,10 +90,12 @@ class DatasetCatalogue:
         self,
         configurations: Configurations,
         descriptions: Descriptions,
+        purges: Purges,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._configurations = configurations
         self._descriptions = descriptions
+        self._purges = purges
         self._clock = clock
 
     def create(self, tenant: Tenant, sandbox_id: str, caller: str, fields: Fields) -> str:
@@ -164,19 +180,29 @@ class DatasetCatalogue:
         )
         return changed
 
-    def delete(self, tenant: Tenant, dataset_id: str, if_version: str | None = None) -> None:
-        """Delete a dataset: from then on, reads pass over everything it brought.
+    def delete(self, tenant: Tenant, dataset_id: str, caller: str, if_version: str | None = None) -> None:
+        """Delete a dataset: from then on reads pass over everything it brought, and a job deletes that.
 
         Raises DatasetNotFoundError and VersionMismatchError.
         """
+        jobs: list[Purge] = []
 
         def mutate(configuration: Configuration) -> Configuration:
             _expect(self.get(tenant, dataset_id), if_version)
+            dataset = configuration.datasets.get(dataset_id)
+            jobs.clear()
+            # What exports brought is in files only.
+            if dataset is not None and dataset.kind is not DatasetKind.UNION:
+                jobs.append(self._purges.of_gone(dataset, caller))
             return configuration.without_dataset(dataset_id)
 
-        self._configurations.change(
-            tenant, mutate, lambda: [self._descriptions.deleting(_partition(tenant), dataset_id)]
-        )
+        def also() -> list[Any]:
+            writes = [write for job in jobs for write in self._purges.adding(tenant, job)]
+            return [self._descriptions.deleting(_partition(tenant), dataset_id), *writes]
+
+        self._configurations.change(tenant, mutate, also)
+        for job in jobs:
+            self._purges.begin(tenant, job)
 
 
 class ReadsDescriptions(Protocol):

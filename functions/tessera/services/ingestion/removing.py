@@ -96,8 +96,5 @@ class Remover:
             xid = item.row.primary.xid(tenant)
             key = event_key(item.row.timestamp_ms, dataset_id, item.row.event_id)
             by_identity[xid][key] = Event(xid, key, dataset_id, item.place, {})
-        list(
-            self._executor.map(
-                lambda events: self._events.remove(tenant, prefix, list(events.values())), by_identity.values()
-            )
-        )
+        of_each = [list(events.values()) for events in by_identity.values()]
+        list(self._executor.map(lambda events: self._events.remove(tenant, prefix, events), of_each))

@@ -19,6 +19,7 @@ from jobs.failure import reason_of
 from tessera.domain.purge import Purge
 from tessera.domain.tenant import Tenant
 from tessera.services.event_removal import EventRemover
+from tessera.services.linking import Linker
 from tessera.services.purging.batch_rows import BatchRows
 from tessera.services.purging.course import Course
 from tessera.services.purging.reached import DatasetRows
@@ -79,7 +80,7 @@ def _course() -> Course:
 def _sweeper() -> Sweeper:
     executor = ThreadPoolExecutor(aws.CONNECTIONS)
     table = ProfileTable(aws.dynamodb(), aws.profile_table())
-    of_datasets = DatasetRows(_configurations(), _index(), table, executor)
+    of_datasets = DatasetRows(_configurations(), _index(), table, Linker(table, executor), executor)
     remover = EventRemover(_configurations(), table)
     of_batches = BatchRows(Lake(aws.s3(), aws.lake_bucket()), table, remover, executor)
 

@@ -109,6 +109,7 @@ def test_a_replay_may_die_while_it_removes(client: Client, monkeypatch: pytest.M
 
     with monkeypatch.context() as patched:
         patched.setattr(remover, "_store", Mortal())
+        patched.setattr(remover._events, "_store", Mortal())
         with pytest.raises(CrashError):
             ingest_machine.run(input_of(batch))
     assert client.status(old)["status"] == "success"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from api import datasets
+from api.purges import purges
 from tessera.domain.configuration import DatasetKind, DatasetSettings
 from tessera.domain.tenant import Tenant
 from tessera.gateway import JSON_PATCH
@@ -364,7 +365,8 @@ def test_of_two_patches_at_once_neither_is_lost(call: Caller) -> None:
         nonlocal second_done
         if not second_done:
             second_done = True
-            other = DatasetCatalogue(ConfigurationStore(aws.dynamodb(), aws.registry_table()), call.registry)
+            store = ConfigurationStore(aws.dynamodb(), aws.registry_table())
+            other = DatasetCatalogue(store, call.registry, purges())
             other.change(
                 TENANT,
                 dataset_id,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Self
 
 from tessera.domain.identity import Identity, Xid
-from tessera.domain.place import Place
+from tessera.domain.place import Place, survives
 
 MAX_GRAPH_READ = 50
 MAX_GRAPH_WRITTEN = 100
@@ -26,13 +26,15 @@ _BY_HAND = "by:"
 class Assertion(NamedTuple):
     """Somebody's word, given at ``place``, that two identities are one person; ``left`` < ``right``.
 
-    ``source`` is the dataset that said so, or the client that linked them by hand.
+    ``source`` is the dataset that said so, or the client that linked them by hand. What the same source said at or
+    below ``cutoff`` was deleted since, and counts for nothing.
     """
 
     left: Xid
     right: Xid
     source: str
     place: Place
+    cutoff: Place | None = None
 
     @classmethod
     def between(cls, one: Xid, other: Xid, source: str, place: Place) -> Self:
@@ -124,14 +126,23 @@ class Head:
         place = self.assertions.get((self._other(assertion), assertion.source))
         if place is None:
             return self.collapsed and len(self.assertions) >= MAX_NOTED_WHEN_COLLAPSED
-        return place <= assertion.place
+        return place <= assertion.place and survives(place, assertion.cutoff)
 
     def noting(self, assertion: Assertion) -> Head:
-        """Return the head with an assertion noted; of two at different places the earlier one is kept."""
+        """Return the head with an assertion noted; of two that count, the one at the earlier place is kept."""
         if self.notes(assertion):
             return self
         known = (self._other(assertion), assertion.source)
         return replace(self, assertions={**self.assertions, known: assertion.place})
+
+    def without_word(self, other: Xid, source: str, cutoff: Place) -> Head:
+        """Return the head without what a dataset said, at or below a cutoff, of a link with another identity."""
+        place = self.assertions.get((other, source))
+        if place is None or survives(place, cutoff):
+            return self
+        return replace(
+            self, assertions={known: at for known, at in self.assertions.items() if known != (other, source)}
+        )
 
     def was_blocked(self, place: Place) -> bool:
         """Tell whether what was said at a place fell into a span in which the identity linked nobody."""

@@ -99,6 +99,18 @@ class Linker:
 
         self._mark(tenant, rules, {one, other}, {}, mark)
 
+    def withdraw(self, tenant: Tenant, rules: LinkRules, one: Xid, other: Xid, source: str, cutoff: Place) -> None:
+        """Forget what a dataset said, at or below a cutoff, of a link; what others say of it stays."""
+
+        def mark(now: Heads) -> Heads:
+            return {
+                **now,
+                one: now[one].without_word(other, source, cutoff),
+                other: now[other].without_word(one, source, cutoff),
+            }
+
+        self._mark(tenant, rules, {one, other}, {}, mark)
+
     def restore(
         self,
         tenant: Tenant,

@@ -148,7 +148,7 @@ class ProfileWriter:
                     link = (min(centre, xid), max(centre, xid), source.id)
                     links[link] = min(item.place, links.get(link, item.place))
         heads = self._store.heads(tenant, identities, self._executor)
-        assertions = [Assertion(*link, place) for link, place in links.items()]
+        assertions = [Assertion(*link, place, configuration.datasets[link[2]].cutoff) for link, place in links.items()]
         missing = [item for item in assertions if not _is_noted(item, heads)]
         self._linker.link(tenant, rules, missing, identities, heads)
         linked = {xid for assertion in missing for xid in assertion[:2]}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from tessera.domain.configuration import DatasetKind
-from tessera.domain.graph import Head
+from tessera.domain.graph import Head, LinkRules
 from tessera.domain.identity import Xid
 from tessera.domain.place import Place, later
 from tessera.domain.profile import EventStream
@@ -28,6 +28,7 @@ from tessera.storage.registry import LostRaceError
 from tessera.storage.stream_items import stream_sort
 
 RECORDS, REDUCED, STREAMS, REBUILT, EVENTS = "records", "recordsReduced", "streams", "streamsRebuilt", "events"
+LINKS = "links"
 
 IDENTITIES_PER_PAGE = 100
 
@@ -36,15 +37,20 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """What of a page is reached: how many items by kind, which ones, and how many were looked at."""
+    """What of a page is reached: how many items by kind, which ones, and how many were looked at.
+
+    ``later`` are the identities that have something in the dataset that came after the delete.
+    """
 
     counts: Mapping[str, int]
     items: int
+    later: frozenset[Xid] = frozenset()
     records: Sequence[Xid] = ()
     reduced: Sequence[tuple[ReadRecord, UpdatedFragment]] = ()
     events: Sequence[EventKey] = ()
     streams: Sequence[Xid] = ()
     rebuilt: Sequence[EventStream] = ()
+    links: Collection[tuple[Xid, Xid]] = ()
 
 
 class Index(Protocol):
@@ -90,10 +96,18 @@ class Store(StreamStore, Protocol):
         """Delete an item, unless it has a place above the cutoff by now."""
 
 
+class Links(Protocol):
+    """Where links are: ``services.linking.Linker``."""
+
+    def withdraw(self, tenant: Tenant, rules: LinkRules, one: Xid, other: Xid, source: str, cutoff: Place) -> None:
+        """Forget what a dataset said of a link."""
+
+
 class DatasetRows:
     """What a deletion reaches of a dataset, found by the index, which has every identity with something in it.
 
-    The events of an identity go before its stream: while one is left, the index leads to it.
+    Links go first, where they are to go, and the events of an identity before its stream: while something is left, the
+    index leads to it.
     """
 
     def __init__(
@@ -101,12 +115,14 @@ class DatasetRows:
         configurations: Configurations,
         index: Index,
         store: Store,
+        links: Links,
         executor: Executor,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._configurations = configurations
         self._index = index
         self._store = store
+        self._links = links
         self._executor = executor
         self._clock_ms = clock_ms
 
@@ -127,8 +143,11 @@ class DatasetRows:
 
     def find(self, tenant: Tenant, job: Purge, xids: Sequence[Xid]) -> Reached:
         """Find what the job reaches of identities, whatever the index said: everything is read, strongly consistent."""
-        if job.dataset_kind is DatasetKind.EVENT:
-            return self._find_events(tenant, job, xids)
+        event = job.dataset_kind is DatasetKind.EVENT
+        found = self._find_events(tenant, job, xids) if event else self._find_records(tenant, job, xids)
+        return self._with_links(tenant, job, found, xids) if job.remove_links else found
+
+    def _find_records(self, tenant: Tenant, job: Purge, xids: Sequence[Xid]) -> Reached:
         found = self._store.records(tenant, xids, job.dataset_id, self._executor)
         whole = [xid for xid, record in found.items() if record.place <= job.cutoff]
         partly = [
@@ -137,11 +156,16 @@ class DatasetRows:
             if record.place > job.cutoff
             if (left := record.remainder(tenant, job.dataset_id, job.cutoff)) is not None
         ]
-        return Reached({RECORDS: len(whole), REDUCED: len(partly)}, len(found), records=whole, reduced=partly)
+        later_ones = frozenset(found) - frozenset(whole)
+        counts = {RECORDS: len(whole), REDUCED: len(partly)}
+        return Reached(counts, len(found), later_ones, records=whole, reduced=partly)
 
     def delete(self, tenant: Tenant, job: Purge, found: Reached) -> None:
         """Delete what was found; what is later than the cutoff by now stays."""
         dataset_id, cutoff = job.dataset_id, job.cutoff
+        rules = self._configurations.current(tenant).link_rules
+        for one, other in sorted(found.links):
+            self._links.withdraw(tenant, rules, one, other, dataset_id, cutoff)
         sort = record_sort(dataset_id)
         self._each(lambda xid: self._store.delete_at_or_below(tenant, xid, sort, cutoff), found.records)
         self._each(lambda item: self._reduce(tenant, job, *item), found.reduced)
@@ -169,7 +193,22 @@ class DatasetRows:
             if stream.place > job.cutoff and not stream.state.is_current(job.cutoff)
         ]
         counts = {EVENTS: len(events), STREAMS: len(dead), REBUILT: len(stale)}
-        return Reached(counts, items, events=events, streams=dead, rebuilt=stale)
+        later_ones = frozenset(streams) - frozenset(dead)
+        return Reached(counts, items, later_ones, events=events, streams=dead, rebuilt=stale)
+
+    def _with_links(self, tenant: Tenant, job: Purge, found: Reached, xids: Sequence[Xid]) -> Reached:
+        """Add the links that the dataset asserted of identities.
+
+        Which rows said so is not known: those of whom rows came later keep theirs.
+        """
+        asked = [xid for xid in xids if xid not in found.later]
+        links = {
+            (min(xid, other), max(xid, other))
+            for xid, head in self._store.heads(tenant, asked, self._executor).items()
+            for (other, source), place in head.assertions.items()
+            if source == job.dataset_id and place <= job.cutoff
+        }
+        return replace(found, counts={**found.counts, LINKS: len(links)}, links=links)
 
     def _reduce(self, tenant: Tenant, job: Purge, record: ReadRecord, left: UpdatedFragment) -> None:
         """Write what is left of a record, from a fresh reading if somebody else wrote it meanwhile."""

@@ -55,7 +55,7 @@ class Page:
 
     def to_document(self) -> dict[str, Any]:
         """Write the page as the JSON document that is stored."""
-        return asdict(self)
+        return {**asdict(self), "next": _listed(self.next)}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
@@ -95,7 +95,7 @@ class Checkpoint:
 
     def to_document(self) -> dict[str, Any]:
         """Write the checkpoint as the JSON document that is stored."""
-        return asdict(self)
+        return {**asdict(self), "position": _listed(self.position)}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any] | None) -> Self:
@@ -131,6 +131,10 @@ class Notes(Protocol):
         self, tenant: Tenant, job_id: str, step: str, shares: Sequence[str]
     ) -> Iterator[Mapping[str, Any] | None]:
         """Read how far some workers are, ``None`` for one that has not begun."""
+
+
+def _listed(position: Position | None) -> list[Any] | None:
+    return None if position is None else list(position)
 
 
 def added(several: Iterable[Mapping[str, int]]) -> dict[str, int]:

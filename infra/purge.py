@@ -17,7 +17,7 @@ _GET, _PUT, _QUERY = "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"
 
 
 class PurgeFunctions(Construct):
-    """The six tasks of the purge machine, each with its own role."""
+    """The seven tasks of the purge machine, each with its own role."""
 
     def __init__(
         self,
@@ -66,6 +66,17 @@ class PurgeFunctions(Construct):
             )
             storage.grant_lake(worker, read=["jobs", "staged"], write=["jobs"])
 
+        self.discard = task("discard")
+        storage.allow_registry(self.discard, _GET, _QUERY)
+        # It finds what it deletes, and need not read it.
+        storage.grant_lake(
+            self.discard,
+            read=["jobs"],
+            listed=["raw", "staged", "rejected"],
+            write=["jobs"],
+            delete_versions=["raw", "staged", "rejected", "jobs"],
+        )
+
         self.settle = task("settle")
         storage.allow_registry(self.settle, _GET, _PUT)
         storage.grant_lake(self.settle, read=["jobs"])
@@ -73,11 +84,14 @@ class PurgeFunctions(Construct):
         self.fail = task("fail")
         storage.allow_registry(self.fail, _GET, _PUT)
 
-        self.all = (self.begin, self.plan, self.sweep, self.look, self.settle, self.fail)
+        self.all = (self.begin, self.plan, self.sweep, self.look, self.discard, self.settle, self.fail)
 
 
 class PurgeMachine(Construct):
-    """Begin, wait, plan, sweep every share, look at every share until a look finds nothing."""
+    """Begin, wait, plan, sweep every share, look at every share until a look finds nothing.
+
+    In between, delete from the lake what is to go from there: after the rows that the sweep goes by.
+    """
 
     def __init__(
         self,
@@ -109,8 +123,9 @@ class PurgeMachine(Construct):
         plan = make_task(self, "Plan", functions.plan, self._settings)
         sweep = self._map("Sweep", functions.sweep, bucket)
         look = self._map("Look", functions.look, bucket)
+        discard = make_task(self, "Discard", functions.discard, self._settings)
         settle = make_task(self, "Settle", functions.settle, self._settings)
-        for state in (begin, plan, sweep, look, settle):
+        for state in (begin, plan, sweep, look, discard, settle):
             state.add_catch(record_failure, errors=["States.ALL"], result_path="$.error")
 
         # A function that read the configuration before the delete may still write what it reached. No read would see
@@ -122,8 +137,10 @@ class PurgeMachine(Construct):
         begin.next(sfn.Choice(self, "Active?").when(active, waiting).otherwise(done))
         waiting.next(plan)
         some = sfn.Condition.number_greater_than("$.shares", 0)
-        plan.next(sfn.Choice(self, "Anything to sweep?").when(some, sweep.next(look)).otherwise(settle))
-        look.next(settle)
+        plan.next(sfn.Choice(self, "Anything to sweep?").when(some, sweep.next(look)).otherwise(discard))
+        look.next(discard)
+        discarded = sfn.Condition.boolean_equals("$.done", True)
+        discard.next(sfn.Choice(self, "Discarded?").when(discarded, settle).otherwise(discard))
         clean = sfn.Condition.boolean_equals("$.clean", True)
         settle.next(sfn.Choice(self, "Clean?").when(clean, done).otherwise(look))
         return begin

@@ -89,6 +89,12 @@ def get(request: Request) -> Response:
     return Response(_described(_jobs().get(request.tenant, request.path_parameters["id"]), request))
 
 
+@endpoint.get(_ONE + "/receipt", permission="read")
+def receipt(request: Request) -> Response:
+    """Tell what a delete that is done has deleted, what was looked at last, and what remains (ours)."""
+    return Response(_jobs().receipt(request.tenant, request.path_parameters["id"]))
+
+
 @endpoint.delete(_ONE, permission="erase")
 def cancel(request: Request) -> Response:
     """Take a job out of the list, and stop it if it runs; what it deletes does not come back."""

@@ -1,4 +1,4 @@
-"""The tasks of the purge machine: begin, plan, sweep, look, settle, fail.
+"""The tasks of the purge machine: begin, plan, sweep, look, discard, settle, fail.
 
 All but ``sweep`` and ``look`` take ``{"org_id", "sandbox", "job_id"}``, from ``plan`` on with the number of the
 ``round``; these two take ``{"job": {those}, "share": {an item of the manifest}}`` and answer it with ``done``: the
@@ -22,6 +22,7 @@ from tessera.services.event_removal import EventRemover
 from tessera.services.linking import Linker
 from tessera.services.purging.batch_rows import BatchRows
 from tessera.services.purging.course import Course
+from tessera.services.purging.discarding import Discarder
 from tessera.services.purging.reached import DatasetRows
 from tessera.services.purging.shares import Share
 from tessera.services.purging.sweeping import Rows, Sweeper
@@ -53,6 +54,11 @@ def _configurations() -> ConfigurationStore:
 
 
 @cache
+def _lake() -> Lake:
+    return Lake(aws.s3(), aws.lake_bucket())
+
+
+@cache
 def _notes() -> PurgeLake:
     return PurgeLake(aws.s3(), aws.lake_bucket())
 
@@ -70,7 +76,7 @@ def _course() -> Course:
         BatchStore(_registry()),
         Journal(aws.s3(), aws.lake_bucket()),
         _index(),
-        Lake(aws.s3(), aws.lake_bucket()),
+        _lake(),
         _notes(),
         ThreadPoolExecutor(aws.CONNECTIONS),
     )
@@ -82,7 +88,7 @@ def _sweeper() -> Sweeper:
     table = ProfileTable(aws.dynamodb(), aws.profile_table())
     of_datasets = DatasetRows(_configurations(), _index(), table, Linker(table, executor), executor)
     remover = EventRemover(_configurations(), table)
-    of_batches = BatchRows(Lake(aws.s3(), aws.lake_bucket()), table, remover, executor)
+    of_batches = BatchRows(_lake(), table, remover, executor)
 
     def rows_of(job: Purge) -> Rows:
         return of_batches if job.batch_id else of_datasets
@@ -138,6 +144,13 @@ def look(tenant: Tenant, job_id: str, event: Event) -> Answer:
     """Look at a share again for some minutes; ``done`` tells whether that was all."""
     share = Share.from_document(event["share"])
     return {**event, "done": _sweeper().look_again(tenant, job_id, share, event["job"]["round"])}
+
+
+@_task
+def discard(tenant: Tenant, job_id: str, event: Event) -> Answer:
+    """Delete from the lake for some minutes, if that was asked for; ``done`` tells whether that was all."""
+    discarder = Discarder(PurgeStore(_registry()), BatchStore(_registry()), _lake(), _notes())
+    return {**event, "done": discarder.discard(tenant, job_id)}
 
 
 @_task

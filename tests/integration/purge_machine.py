@@ -70,10 +70,13 @@ def run(job_id: str, *, times: int = 1, sandbox: str = "dev") -> str:
         if state["shares"]:
             each("sweep", state)
             each("look", state)
-        state = purge.settle(state, None)
-        while not state["clean"]:
-            each("look", state)
+        while True:
+            while not (state := call("discard", state))["done"]:
+                pass
             state = purge.settle(state, None)
+            if state["clean"]:
+                break
+            each("look", state)
     except Exception as error:
         cause = orjson.dumps({"errorType": type(error).__name__, "errorMessage": str(error)}).decode()
         purge.fail({**job, "error": {"Error": "Exception", "Cause": cause}}, None)

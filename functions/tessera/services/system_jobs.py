@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
-from tessera.domain.errors import UnprocessableError
+from tessera.domain.errors import NotFoundError, UnprocessableError
 from tessera.domain.purge import BATCH, DATASET, Purge
 from tessera.domain.system_job import SystemJob
 from tessera.domain.tenant import Tenant
+from tessera.services.purging.receipt import receipt_of
 
-_CANCELLED = frozenset({DATASET, BATCH})
+_PURGES = frozenset({DATASET, BATCH})
 
 
 class JobList(Protocol):
@@ -60,9 +61,20 @@ class SystemJobs:
         Raises NotFoundError.
         """
         job = self._jobs.get(tenant, job_id)
-        if job.kind in _CANCELLED:
+        if job.kind in _PURGES:
             self._resuming.resume(tenant, self._purges.get(tenant, job_id))
         return job
+
+    def receipt(self, tenant: Tenant, job_id: str) -> dict[str, Any]:
+        """Return what a deletion of a dataset or a batch has to show.
+
+        Raises NotFoundError while it is not done, and for jobs of other kinds.
+        """
+        job = self._jobs.get(tenant, job_id)
+        purge = self._purges.get(tenant, job_id) if job.kind in _PURGES else None
+        if purge is None or purge.rescan is None:
+            raise NotFoundError(f"Job {job_id} is {job.status}: only a delete of data that is done has a receipt")
+        return receipt_of(purge, purge.rescan)
 
     def cancel(self, tenant: Tenant, job_id: str) -> None:
         """Take a job out of the list; whoever works on it stops, and what it deletes stays deleted (contract: §5.4).
@@ -70,7 +82,7 @@ class SystemJobs:
         Raises NotFoundError, and UnprocessableError for a job that is not for callers to stop.
         """
         job = self._jobs.get(tenant, job_id)
-        if job.kind not in _CANCELLED:
+        if job.kind not in _PURGES:
             raise UnprocessableError(
                 f"Job {job_id} is not the deletion of a dataset or a batch: it ends by itself and cannot be cancelled"
             )

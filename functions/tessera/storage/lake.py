@@ -95,10 +95,18 @@ class Lake(ReceivedFiles):
             raise NotFoundError(f"Batch {batch_id} has no file row_errors/{name}")
         return body
 
-    def discard(self, tenant: Tenant, batch_id: str) -> None:
-        """Delete the files of a batch as received and its rejected rows, every version of them, for good."""
+    def discard(self, tenant: Tenant, batch_id: str, *, rows: bool = False) -> int:
+        """Delete the files of a batch as received and its rejected rows, every version of them, for good.
+
+        With ``rows`` also its accepted rows and what the steps of its ingestion noted. Returns how many versions of
+        objects there were.
+        """
         pages = self._client.get_paginator("list_object_versions")
-        for prefix in (raw_prefix(tenant, batch_id), f"rejected/{tenant.key}/{batch_id}/"):
+        prefixes = [raw_prefix(tenant, batch_id), f"rejected/{tenant.key}/{batch_id}/"]
+        if rows:
+            prefixes += [_staged(tenant, batch_id, ""), _job(tenant, batch_id)]
+        deleted = 0
+        for prefix in prefixes:
             for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
                 found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
                 gone: Any = [{"Key": item["Key"], "VersionId": item["VersionId"]} for item in found]
@@ -110,6 +118,8 @@ class Lake(ReceivedFiles):
                     raise RuntimeError(
                         f"{len(failed)} objects of batch {batch_id} were not deleted: {failed[0]['Code']}"
                     )
+                deleted += len(gone)
+        return deleted
 
     # What the steps of a job leave for each other
 

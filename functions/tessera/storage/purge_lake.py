@@ -72,21 +72,6 @@ class PurgeLake:
         with ThreadPoolExecutor(min(_READ_AT_ONCE, len(shares)) or 1) as pool:
             yield from pool.map(lambda share: self._read(f"{prefix}{share}.json"), shares)
 
-    def delete_below(self, prefix: str) -> int:
-        """Delete every object below a prefix, each of its versions, for good; return how many versions there were."""
-        deleted = 0
-        for page in self._client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=prefix):
-            found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-            gone: Any = [{"Key": item["Key"], "VersionId": item["VersionId"]} for item in found]
-            if not gone:
-                continue
-            # A page has as many objects as a call deletes.
-            answer = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": gone, "Quiet": True})
-            if failed := answer.get("Errors"):
-                raise RuntimeError(f"{len(failed)} objects were not deleted: {failed[0]['Code']}")
-            deleted += len(gone)
-        return deleted
-
     def _put(self, key: str, body: bytes, **conditions: Any) -> None:
         self._client.put_object(
             Bucket=self.bucket, Key=key, Body=body, ContentType="application/json", Metadata=METADATA, **conditions

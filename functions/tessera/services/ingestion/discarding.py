@@ -18,8 +18,8 @@ from tessera.services.ingestion.ports import Batches
 class Files(Protocol):
     """The files of batches."""
 
-    def discard(self, tenant: Tenant, batch_id: str) -> None:
-        """Delete what was received and what was rejected, every version of it."""
+    def discard(self, tenant: Tenant, batch_id: str) -> int:
+        """Delete what was received and what was rejected, every version of it; tell how many."""
 
 
 class Discarder:

@@ -15,8 +15,9 @@ from tessera.domain.identity import INDEX_SHARDS
 from tessera.domain.purge import Purge, Rescan
 from tessera.domain.tenant import Tenant
 from tessera.services.purging.accepting import Configurations, Jobs, Journal, entry_of
+from tessera.services.purging.discarding import DISCARD, LAKE_SHARE
 from tessera.services.purging.reached import Index
-from tessera.services.purging.shares import Notes, Share
+from tessera.services.purging.shares import Checkpoint, Notes, Share
 from tessera.services.purging.sweeping import SWEEP, checkpoints, step_of, total
 
 # What comes in all the time is accepted after the cutoff; what is found again and again is a fault of ours.
@@ -110,7 +111,9 @@ class Course:
         now_ms = self._clock_ms()
         looked = Rescan(now_ms, sum(one.identities for one in last), sum(one.items for one in last), found, round_)
         self._release(tenant, job)
-        counts = total([one for several in met.values() for one in several])
+        discarded = self._notes.checkpoints(tenant, job_id, DISCARD, [LAKE_SHARE])
+        lake = [Checkpoint.from_document(document) for document in discarded]
+        counts = total([*lake, *(one for several in met.values() for one in several)])
         self._change(tenant, job_id, lambda known: known.succeeded(counts, looked, now_ms))
         return True
 

@@ -1,0 +1,133 @@
+"""The receipt of a deletion: what was deleted where, the last look, and what remains by design and until when."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tessera.domain.place import END_OF_TIME, accepted_ms
+from tessera.domain.purge import Purge, Rescan
+from tessera.domain.times import DAY_MS, iso_ms
+from tessera.services.purging.batch_rows import SETTLED
+from tessera.services.purging.discarding import OBJECTS
+from tessera.services.purging.reached import EVENTS, LINKS, REBUILT, RECORDS, REDUCED, STREAMS
+
+# As the stacks have it: how far back a table can be restored, how long the lake keeps what it keeps for a time, and how
+# long a message can wait to be processed, dead letters included.
+RECOVERY_DAYS = 35
+LAKE_DAYS = 30
+QUEUE_DAYS = 14
+
+
+def receipt_of(job: Purge, rescan: Rescan) -> dict[str, Any]:
+    """Write the receipt of a job that is done."""
+    counts = job.counts
+    table = {
+        "records": counts.get(RECORDS, 0),
+        "recordsReducedToLaterFields": counts.get(REDUCED, 0),
+        "events": counts.get(EVENTS, 0),
+        "streamsDeleted": counts.get(STREAMS, 0),
+        "streamsRebuilt": counts.get(REBUILT, 0),
+        "streamsSettled": counts.get(SETTLED, 0),
+    }
+    swept: list[dict[str, Any]] = [{"store": "profile table", "deleted": table}]
+    if job.remove_links:
+        swept.append({"store": "identity graph", "deleted": {"links": counts.get(LINKS, 0)}})
+    if job.lake:
+        swept.append({"store": "data lake", "deleted": {"objectVersions": counts.get(OBJECTS, 0)}})
+    target = {"datasetId": job.dataset_id, "batchId": job.batch_id}
+    return {
+        "jobId": job.id,
+        "target": {name: value for name, value in target.items() if value},
+        "acceptedAt": iso_ms(job.at_ms),
+        "reached": _reached(job),
+        "finishedAt": iso_ms(rescan.at_ms),
+        "swept": swept,
+        "rescan": {
+            "at": iso_ms(rescan.at_ms),
+            "identitiesLookedAt": rescan.identities,
+            "itemsLookedAt": rescan.items,
+            "found": rescan.found,
+            "rounds": rescan.rounds,
+        },
+        "remains": [{"what": what, "where": where, "until": until} for what, where, until in _remains(job, rescan)],
+        "limits": _limits(job),
+    }
+
+
+def _reached(job: Purge) -> str:
+    if job.batch_id:
+        return f"every event that batch {job.batch_id} brought"
+    if job.cutoff == END_OF_TIME:
+        return "everything of the dataset, which is deleted itself"
+    return f"everything of the dataset that was accepted up to {iso_ms(accepted_ms(job.cutoff))}"
+
+
+def _remains(job: Purge, rescan: Rescan) -> list[tuple[str, str, str]]:
+    def days_on(days: int) -> str:
+        return iso_ms(rescan.at_ms + days * DAY_MS)
+
+    remains = [
+        (
+            "what was deleted, in backups: a restore replays the journal of deletes before it serves",
+            "point-in-time recovery of the profile table",
+            days_on(RECOVERY_DAYS),
+        ),
+        (
+            "profiles that were exported before",
+            "exports of the data lake: see the export jobs that were asked for before this one",
+            "an export replaces the one before it in its dataset, or its batch is deleted",
+        ),
+        (
+            "hashes of the identities that this job was about",
+            f"jobs/…/purge/{job.id}/ in the data lake",
+            days_on(LAKE_DAYS),
+        ),
+        ("this job, and its entry in the journal", "the registry, and journal/ in the data lake", "kept for good"),
+        (
+            "identities, by namespace and value" + ("" if job.remove_links else ", and the links between them"),
+            "heads in the profile table: the identity graph is not part of this delete",
+            "they are deleted by hand",
+        ),
+        (
+            "messages that were accepted before and wait to be processed: they come to nothing",
+            "the queue of streamed messages and its dead letters",
+            days_on(QUEUE_DAYS),
+        ),
+    ]
+    if job.lake:
+        remains += [
+            (
+                "rows of streamed messages, before and after they are gathered into batches",
+                "stream/ in the data lake, and batches completed after the delete",
+                days_on(LAKE_DAYS),
+            )
+        ]
+    else:
+        target = f"batch {job.batch_id}" if job.batch_id else f"the batches of dataset {job.dataset_id}"
+        remains += [
+            (
+                "files as received, rows as they were judged, and rejected rows for 30 days",
+                f"raw/, staged/, rejected/ and stream/ in the data lake, of {target}",
+                "they are deleted with `lake`, or the batch is reverted",
+            )
+        ]
+    if not job.batch_id:
+        remains.append(
+            (
+                "where a record was deleted by an update, without any of its fields",
+                "stubs in the profile table",
+                "kept for good",
+            )
+        )
+    return remains
+
+
+def _limits(job: Purge) -> list[str]:
+    if not job.batch_id:
+        return []
+    return [
+        "An event that another batch brought too, and that was left out there because this batch had it first, does "
+        "not come back: ingest that batch again for it.",
+        "Computed attributes of the identities concerned count the events that are stored now: those that had expired "
+        "before count no more.",
+    ]

@@ -53,7 +53,7 @@ def _jobs() -> SystemJobs:
 
 @endpoint.post(PATH, permission="erase")
 def create(request: Request) -> Response:
-    """Delete what a dataset or a batch brought: no read shows it from the answer on; 200, as the contract has it."""
+    """Delete what a dataset or a batch brought: no read shows it from the answer on."""
     wanted = _wanted(request)
     try:
         job = purges().accept(request.tenant, wanted, request.caller)
@@ -91,7 +91,7 @@ def get(request: Request) -> Response:
 
 @endpoint.get(_ONE + "/receipt", permission="read")
 def receipt(request: Request) -> Response:
-    """Tell what a delete that is done has deleted, what was looked at last, and what remains (ours)."""
+    """Tell what a delete that is done has deleted, what was looked at last, and what remains."""
     return Response(_jobs().receipt(request.tenant, request.path_parameters["id"]))
 
 

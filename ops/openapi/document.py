@@ -25,6 +25,7 @@ from ops.openapi import (
     profiles,
     schema_registry,
     streaming,
+    system_jobs,
 )
 from ops.openapi.describing import MARK, Answer, Area, Operation, Parameter
 from ops.openapi.schemas import Schemas, plain
@@ -35,6 +36,7 @@ AREAS = (
     profiles.AREA,
     merge_policies.AREA,
     computed_attributes.AREA,
+    system_jobs.AREA,
     export_jobs.AREA,
     identities.AREA,
     schema_registry.AREA,

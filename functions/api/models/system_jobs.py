@@ -8,6 +8,9 @@ from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from tessera.services.purging.accepting import Wanted
 
+# As the document marks what Adobe's API does not have.
+_OURS: Any = {"x-tessera": True}
+
 Id = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
@@ -20,8 +23,8 @@ class NewDeleteJob(BaseModel):
 
     dataset_id: Id | None = Field(None, alias="dataSetId")
     batch_id: Id | None = Field(None, alias="batchId")
-    remove_links: bool = Field(False, alias="removeLinks")
-    lake: bool = False
+    remove_links: bool = Field(False, alias="removeLinks", json_schema_extra=_OURS)
+    lake: bool = Field(False, json_schema_extra=_OURS)
 
     @model_validator(mode="before")
     @classmethod

@@ -66,6 +66,11 @@ class ObservabilityStack(Stack):
             jobs.delete.metric_failed(period=PERIOD, statistic="Sum"),
         )
         alarm(
+            "PurgeFailed",
+            "A delete of data failed: what was deleted is not shown, but still stored; the system job says why",
+            jobs.purge.metric_failed(period=PERIOD, statistic="Sum"),
+        )
+        alarm(
             "BackfillFailed",
             "A backfill execution failed: a computed attribute stays unreadable; its record says why",
             jobs.backfill.metric_failed(period=PERIOD, statistic="Sum"),

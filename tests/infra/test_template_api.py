@@ -17,6 +17,8 @@ ROUTES = {
     "/data/core/idnamespace/identities/{proxy+}",
     "/data/core/ups/config/mergePolicies",
     "/data/core/ups/config/mergePolicies/{proxy+}",
+    "/data/core/ups/system/jobs",
+    "/data/core/ups/system/jobs/{proxy+}",
     "/data/core/ups/export/jobs",
     "/data/core/ups/export/jobs/{proxy+}",
     "/data/core/ca/attributes",

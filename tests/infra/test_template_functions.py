@@ -20,6 +20,8 @@ NAMES = {
     *("tessera-delete-sweep", "tessera-delete-fail"),
     "tessera-drop-take",
     *(f"tessera-backfill-{task}" for task in ("begin", "plan", "fill", "finish", "fail")),
+    "tessera-api-system-jobs",
+    *(f"tessera-purge-{task}" for task in ("begin", "plan", "sweep", "look", "discard", "settle", "fail")),
     "tessera-api-export-jobs",
     *(f"tessera-export-{task}" for task in ("plan", "gather", "settle", "write", "finish", "fail")),
     *(f"tessera-ingest-{task}" for task in ("plan", "validate", "decide", "apply", "remove", "finish", "fail")),
@@ -161,6 +163,14 @@ def test_nothing_is_allowed_on_everything(which: str, request: pytest.FixtureReq
         ("tessera-drop-take", set(), NOTE),
         ("tessera-delete-sweep", REBUILD, NOTE),
         ("tessera-delete-fail", set(), {"dynamodb:GetItem"} | PUT),
+        ("tessera-api-system-jobs", set(), {"dynamodb:GetItem", "dynamodb:Query", "dynamodb:DeleteItem"} | PUT),
+        ("tessera-purge-begin", set(), NOTE),
+        ("tessera-purge-plan", QUERY, {"dynamodb:GetItem"}),
+        ("tessera-purge-sweep", REBUILD, {"dynamodb:GetItem"}),
+        ("tessera-purge-look", REBUILD, {"dynamodb:GetItem"}),
+        ("tessera-purge-discard", set(), {"dynamodb:GetItem"} | QUERY),
+        ("tessera-purge-settle", set(), NOTE),
+        ("tessera-purge-fail", set(), NOTE),
         ("tessera-api-export-jobs", set(), NOTE | QUERY),
         ("tessera-export-plan", QUERY, NOTE),
         ("tessera-export-gather", QUERY, NOTE),
@@ -189,6 +199,7 @@ def test_who_may_use_the_index_may_only_query_it(aws: Deployment) -> None:
     }
     expected = {"tessera-api-merge-policies", "tessera-backfill-plan", "tessera-backfill-fill"}
     expected |= {"tessera-export-plan", "tessera-export-gather"}
+    expected |= {"tessera-purge-plan", "tessera-purge-sweep", "tessera-purge-look"}
     assert users == {name: ["dynamodb:Query"] for name in expected}
 
 
@@ -199,7 +210,15 @@ def test_who_may_use_the_index_may_only_query_it(aws: Deployment) -> None:
         ("tessera-api-identities", "", "", ""),
         ("tessera-api-merge-policies", "", "", ""),
         ("tessera-api-computed-attributes", "", "", ""),
-        ("tessera-api-datasets", "", "", ""),
+        ("tessera-api-datasets", "", "journal", ""),
+        ("tessera-api-system-jobs", "", "journal", ""),
+        ("tessera-purge-begin", "", "journal", ""),
+        ("tessera-purge-plan", "jobs", "jobs", ""),
+        ("tessera-purge-sweep", "jobs staged", "jobs", ""),
+        ("tessera-purge-look", "jobs staged", "jobs", ""),
+        ("tessera-purge-discard", "jobs", "jobs", ""),
+        ("tessera-purge-settle", "jobs", "", ""),
+        ("tessera-purge-fail", "", "", ""),
         ("tessera-api-inlets", "", "", ""),
         ("tessera-api-batches", "raw", "raw", "raw"),
         ("tessera-api-streaming", "", "stream", ""),
@@ -254,7 +273,11 @@ def test_who_may_delete_for_good(aws: Deployment) -> None:
         for one in granted(aws, name)
         if "s3:DeleteObjectVersion" in as_list(one["Action"])
     }
-    assert found == {"tessera-drop-take": ["/drop/*"], "tessera-ingest-discard": ["/raw/*", "/rejected/*"]}
+    assert found == {
+        "tessera-drop-take": ["/drop/*"],
+        "tessera-ingest-discard": ["/raw/*", "/rejected/*"],
+        "tessera-purge-discard": ["/jobs/*", "/raw/*", "/rejected/*", "/staged/*"],
+    }
 
 
 def test_who_may_start_which_machine(aws: Deployment) -> None:
@@ -269,6 +292,8 @@ def test_who_may_start_which_machine(aws: Deployment) -> None:
         "drop-take": ("Ingest", "INGEST_STATE_MACHINE_ARN"),
         "api-entities": ("Delete", "DELETE_STATE_MACHINE_ARN"),
         "api-computed-attributes": ("Backfill", "BACKFILL_MACHINE"),
+        "api-system-jobs": ("Purge", "PURGE_STATE_MACHINE_ARN"),
+        "api-datasets": ("Purge", "PURGE_STATE_MACHINE_ARN"),
         "api-export-jobs": ("Export", "EXPORT_STATE_MACHINE_ARN"),
     }
     assert set(starters) == {f"tessera-{function}" for function in wanted}

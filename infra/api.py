@@ -69,7 +69,8 @@ def _system_jobs(function: ServiceFunction, storage: StorageStack, jobs: JobsSta
 
 def _purging(function: ServiceFunction, storage: StorageStack, jobs: JobsStack) -> None:
     """Let a function note a delete in the journal and start the machine."""
-    storage.grant_lake(function, write=["journal"])
+    # Of streamed rows only whether it is still known in which batch they are.
+    storage.grant_lake(function, read=["stream"], write=["journal"])
     function.allow(["states:StartExecution"], [jobs.purge.state_machine_arn])
     function.function.add_environment("PURGE_STATE_MACHINE_ARN", jobs.purge.state_machine_arn)
 

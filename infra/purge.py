@@ -64,7 +64,7 @@ class PurgeFunctions(Construct):
                 *(_QUERY, "dynamodb:BatchGetItem"),
                 *(_PUT, "dynamodb:DeleteItem", "dynamodb:ConditionCheckItem"),
             )
-            storage.grant_lake(worker, read=["jobs", "staged"], write=["jobs"])
+            storage.grant_lake(worker, read=["jobs", "staged", "stream"], write=["jobs"])
 
         self.discard = task("discard")
         storage.allow_registry(self.discard, _GET, _QUERY)

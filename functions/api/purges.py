@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from os import environ
 
 from aws_lambda_powertools import Logger
 
 from tessera.services.purging.accepting import Purges
+from tessera.services.streaming.gathered import Gathered
 from tessera.storage import aws
 from tessera.storage.batches import BatchStore
 from tessera.storage.configuration import ConfigurationStore
@@ -15,6 +17,7 @@ from tessera.storage.executions import Executions
 from tessera.storage.journal import Journal
 from tessera.storage.purges import PurgeStore
 from tessera.storage.registry import Registry
+from tessera.storage.stream_lake import StreamLake
 
 _logger = Logger(service=environ.get("POWERTOOLS_SERVICE_NAME", "purges"))
 
@@ -27,6 +30,8 @@ def purges() -> Purges:
         ConfigurationStore(aws.dynamodb(), aws.registry_table()),
         PurgeStore(registry),
         BatchStore(registry),
+        # One object is read at most, so nothing runs side by side.
+        Gathered(StreamLake(aws.s3(), aws.lake_bucket(), ThreadPoolExecutor(1))),
         Journal(aws.s3(), aws.lake_bucket()),
         Executions(aws.stepfunctions, lambda: environ["PURGE_STATE_MACHINE_ARN"]),
         notice=lambda error: _logger.error("put off", error=type(error).__name__),

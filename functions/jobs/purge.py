@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -20,12 +20,13 @@ from tessera.domain.purge import Purge
 from tessera.domain.tenant import Tenant
 from tessera.services.event_removal import EventRemover
 from tessera.services.linking import Linker
-from tessera.services.purging.batch_rows import BatchRows
+from tessera.services.purging.batch_rows import BatchRows, Places, StagedListing, places_of_prefix
 from tessera.services.purging.course import Course
 from tessera.services.purging.discarding import Discarder
 from tessera.services.purging.reached import DatasetRows
 from tessera.services.purging.shares import Share
 from tessera.services.purging.sweeping import Rows, Sweeper
+from tessera.services.streaming.gathered import Gathered
 from tessera.storage import aws
 from tessera.storage.batches import BatchStore
 from tessera.storage.configuration import ConfigurationStore
@@ -36,6 +37,7 @@ from tessera.storage.profile_table import ProfileTable
 from tessera.storage.purge_lake import PurgeLake
 from tessera.storage.purges import PurgeStore
 from tessera.storage.registry import Registry
+from tessera.storage.stream_lake import StreamLake
 
 Event = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -88,9 +90,25 @@ def _sweeper() -> Sweeper:
     table = ProfileTable(aws.dynamodb(), aws.profile_table())
     of_datasets = DatasetRows(_configurations(), _index(), table, Linker(table, executor), executor)
     remover = EventRemover(_configurations(), table)
-    of_batches = BatchRows(_lake(), table, remover, executor)
+    of_batches = BatchRows(StagedListing(_lake()), places_of_prefix, table, remover, executor)
+    gathered = Gathered(StreamLake(aws.s3(), aws.lake_bucket(), executor))
+
+    @lru_cache(maxsize=1)
+    def places_of_stream(tenant: Tenant, dataset_id: str, batch_id: str) -> Places:
+        places = gathered.places(tenant, dataset_id, batch_id)
+        return Places(min(places, default="0"), max(places, default="0"), places.__contains__)
+
+    of_streams = BatchRows(
+        of_datasets,
+        lambda tenant, job: places_of_stream(tenant, job.dataset_id, job.batch_id),
+        table,
+        remover,
+        executor,
+    )
 
     def rows_of(job: Purge) -> Rows:
+        if job.streamed:
+            return of_streams
         return of_batches if job.batch_id else of_datasets
 
     return Sweeper(PurgeStore(_registry()), _notes(), rows_of)

@@ -76,9 +76,10 @@ class Purge:
         """Whether it is asked for or being worked on."""
         return self.status in _OPEN
 
-    def reaches(self, place: Place) -> bool:
-        """Tell whether a row of the dataset at a place is deleted."""
-        return place.startswith(self.prefix) if self.prefix else place <= self.cutoff
+    @property
+    def streamed(self) -> bool:
+        """Whether it is of a batch that gathers streamed rows, each at a place of its own."""
+        return bool(self.batch_id) and not self.prefix
 
     def started(self, now_ms: int) -> Self:
         """Return the job as one that is being worked on."""

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from tessera.domain.identity import Xid
+from tessera.domain.place import Place
 from tessera.domain.profile import Event, EventStream
 from tessera.domain.tenant import Tenant
 from tessera.services.computed.compiled import attributes_of
@@ -56,15 +57,15 @@ class EventRemover:
         self._clock = clock
         self._clock_ms = clock_ms
 
-    def remove(self, tenant: Tenant, prefix: str, events: Sequence[Event]) -> None:
-        """Remove those of one identity's events that are stored at places that begin so; of them, the keys count."""
+    def remove(self, tenant: Tenant, brought: Callable[[Place], bool], events: Sequence[Event]) -> None:
+        """Remove those of one identity's events that are stored at places of a batch; ``brought`` tells which are."""
         for group in _groups(events):
-            self._remove(tenant, prefix, group)
+            self._remove(tenant, brought, group)
 
-    def _remove(self, tenant: Tenant, prefix: str, group: Sequence[Event]) -> None:
+    def _remove(self, tenant: Tenant, brought: Callable[[Place], bool], group: Sequence[Event]) -> None:
         while True:
             stored = self._store.stored_events(tenant, group)
-            gone = [event for event in stored.values() if event.place.startswith(prefix)]
+            gone = [event for event in stored.values() if brought(event.place)]
             if not gone:
                 return
             xid, dataset_id = gone[0].xid, gone[0].dataset_id

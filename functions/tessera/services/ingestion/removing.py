@@ -15,7 +15,7 @@ from typing import Protocol
 
 from tessera.domain.configuration import DatasetKind
 from tessera.domain.identity import Xid
-from tessera.domain.place import batch_prefix
+from tessera.domain.place import Place, batch_prefix
 from tessera.domain.profile import Event
 from tessera.domain.rows import PlacedRow
 from tessera.domain.tenant import Tenant
@@ -97,4 +97,8 @@ class Remover:
             key = event_key(item.row.timestamp_ms, dataset_id, item.row.event_id)
             by_identity[xid][key] = Event(xid, key, dataset_id, item.place, {})
         of_each = [list(events.values()) for events in by_identity.values()]
-        list(self._executor.map(lambda events: self._events.remove(tenant, prefix, events), of_each))
+
+        def brought(place: Place) -> bool:
+            return place.startswith(prefix)
+
+        list(self._executor.map(lambda events: self._events.remove(tenant, brought, events), of_each))

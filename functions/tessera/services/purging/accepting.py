@@ -92,6 +92,13 @@ class Batches(Protocol):
         """Read one or raise NotFoundError."""
 
 
+class StreamedRows(Protocol):
+    """Which streamed rows batches have: ``services.streaming.gathered.Gathered``."""
+
+    def is_known(self, tenant: Tenant, dataset_id: str, batch_id: str) -> bool:
+        """Tell whether it is still kept which rows a batch has."""
+
+
 class Journal(Protocol):
     """Where accepted deletes are noted for a restore: ``storage.journal.Journal``."""
 
@@ -120,6 +127,7 @@ class Purges:
         configurations: Configurations,
         jobs: Jobs,
         batches: Batches,
+        streamed: StreamedRows,
         journal: Journal,
         machine: Machine,
         notice: Callable[[Exception], None] = lambda error: None,
@@ -129,6 +137,7 @@ class Purges:
         self._configurations = configurations
         self._jobs = jobs
         self._batches = batches
+        self._streamed = streamed
         self._journal = journal
         self._machine = machine
         self._notice = notice
@@ -138,8 +147,9 @@ class Purges:
     def accept(self, tenant: Tenant, wanted: Wanted, caller: str) -> Purge:
         """Delete what is stored now; when it returns, no read sees it (contract: profile-api §5.3).
 
-        Raises NothingToDeleteError, UnknownBatchError, NotEventsError, AlreadyAskedError, and UnprocessableError when
-        too many batches of a dataset are being deleted.
+        Of a batch that gathers streamed rows, each event goes when the job comes to it. Raises NothingToDeleteError,
+        UnknownBatchError, NotEventsError, AlreadyAskedError, and UnprocessableError when too many batches of a dataset
+        are being deleted, or when it is not known any more which streamed rows a batch has.
         """
         batch = self._batch(tenant, wanted) if wanted.batch_id else None
         dataset_id = wanted.dataset_id if batch is None else batch.dataset_id
@@ -245,6 +255,11 @@ class Purges:
         ingested = batch.completed_ms and batch.status not in _WITHOUT_ROWS and not batch.export_job
         if wanted.dataset_id not in {"", batch.dataset_id} or not ingested:
             raise UnknownBatchError(wanted.dataset_id or batch.dataset_id)
+        if batch.streamed and not self._streamed.is_known(tenant, batch.dataset_id, batch.id):
+            raise UnprocessableError(
+                f"Batch {batch.id} gathers streamed rows, and which ones is not known any more after thirty days: "
+                "delete persons, or the dataset"
+            )
         return batch
 
     def _new_id(self) -> tuple[str, int]:

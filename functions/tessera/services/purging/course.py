@@ -138,8 +138,8 @@ class Course:
         self._configurations.change(tenant, mutate, tuple)
 
     def _shares(self, tenant: Tenant, job: Purge) -> Iterator[Share]:
-        """Make a share of each chunk of a batch; or divide the dataset's part of the index, as evenly as may be."""
-        if job.batch_id:
+        """Make a share of each chunk of a batch, or else divide the dataset's part of the index as evenly as may be."""
+        if job.prefix:
             chunks = self._staged.staged_chunks(tenant, job.batch_id)
             yield from (Share(chunk, chunk=chunk) for chunk in chunks)
             return

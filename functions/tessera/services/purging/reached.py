@@ -179,7 +179,7 @@ class DatasetRows:
     def _find_events(self, tenant: Tenant, job: Purge, xids: Sequence[Xid]) -> Reached:
         streams = self._store.streams(tenant, xids, job.dataset_id, self._executor)
         read = self._executor.map(
-            lambda xid: self._store.events_between(tenant, xid, job.dataset_id, "", job.cutoff), xids
+            lambda xid: self._store.events_between(tenant, xid, job.dataset_id, "0", job.cutoff), xids
         )
         events: list[EventKey] = []
         items = len(streams)

@@ -125,7 +125,12 @@ def _remains(job: Purge, rescan: Rescan) -> list[tuple[str, str, str]]:
 def _limits(job: Purge) -> list[str]:
     if not job.batch_id:
         return []
+    streamed = [
+        "Streamed rows were shown until this job came to them. A message of theirs that is delivered once more, as a "
+        "dead letter is when it is put back in line, brings its event back: delete the batch again."
+    ]
     return [
+        *(streamed if job.streamed else ()),
         "An event that another batch brought too, and that was left out there because this batch had it first, does "
         "not come back: ingest that batch again for it.",
         "Computed attributes of the identities concerned count the events that are stored now: those that had expired "

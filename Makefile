@@ -35,6 +35,9 @@ sandbox: setup ## Add a sandbox: make sandbox ORG=ACME@AdobeOrg NAME=test
 replay: setup ## Put dead letters of streaming back in line: make replay [OUTPUTS=.aws-outputs.json]
 	@$(BIN)/python -m ops.replay $(if $(OUTPUTS),--outputs "$(OUTPUTS)")
 
+journal: setup ## Hide again what was deleted, in restored tables: make journal AT=<instant> PROFILES=<table> REGISTRY=<table> [OUTPUTS=...]
+	@$(BIN)/python -m ops.journal $(if $(and $(AT),$(PROFILES),$(REGISTRY)),--at "$(AT)" --profiles "$(PROFILES)" --registry "$(REGISTRY)",$(error say when and where: make journal AT=2026-11-29T10:00:00Z PROFILES=<table> REGISTRY=<table>)) $(if $(OUTPUTS),--outputs "$(OUTPUTS)")
+
 ##@ Change it
 
 check: setup ## Lint, format, types and layers
@@ -98,4 +101,4 @@ help: ## Show this
 		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
 		/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: run demo stop client sandbox check openapi test bench invoke synth deploy lock clean setup replay help
+.PHONY: run demo stop client sandbox check openapi test bench invoke synth deploy lock clean setup replay journal help

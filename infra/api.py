@@ -43,7 +43,8 @@ _WRITE_HEADS = ("dynamodb:PutItem", "dynamodb:ConditionCheckItem")
 def _entities(function: ServiceFunction, storage: StorageStack, jobs: JobsStack) -> None:
     storage.grant_profile(function)
     storage.grant_registry(function)
-    # A delete writes cutoffs on heads together with its job's record, then starts the sweep.
+    # A delete writes cutoffs on heads together with its job's record, notes them in the journal and starts the sweep.
+    storage.grant_lake(function, write=["journal"])
     storage.allow_profile(function, *_WRITE_HEADS)
     storage.allow_registry(function, "dynamodb:PutItem")
     function.allow(["states:StartExecution"], [jobs.delete.state_machine_arn])

@@ -16,6 +16,7 @@ from tessera.services.profile_reader import ProfileReader
 from tessera.storage import aws
 from tessera.storage.executions import Executions
 from tessera.storage.jobs import DeletionStore
+from tessera.storage.journal import Journal
 from tessera.storage.profile_table import ProfileTable
 from tessera.storage.registry import Registry
 
@@ -26,6 +27,7 @@ def _deletions() -> Deletions:
         ProfileTable(aws.dynamodb(), aws.profile_table()),
         DeletionStore(Registry(aws.dynamodb(), aws.registry_table())),
         Executions(aws.stepfunctions, lambda: os.environ["DELETE_STATE_MACHINE_ARN"]),
+        journal=Journal(aws.s3(), aws.lake_bucket()),
     )
 
 

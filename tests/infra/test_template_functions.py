@@ -206,7 +206,7 @@ def test_who_may_use_the_index_may_only_query_it(aws: Deployment) -> None:
 @pytest.mark.parametrize(
     ("function", "read", "write", "delete"),
     [
-        ("tessera-api-entities", "", "", ""),
+        ("tessera-api-entities", "", "journal", ""),
         ("tessera-api-identities", "", "", ""),
         ("tessera-api-merge-policies", "", "", ""),
         ("tessera-api-computed-attributes", "", "", ""),

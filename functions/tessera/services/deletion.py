@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from tessera.domain.deletion import JobStatus, PersonDeletion
+from tessera.domain.deletion import PERSON, JobStatus, PersonDeletion
 from tessera.domain.errors import EntityNotFoundError, TooManyRelatedIdentitiesError
 from tessera.domain.graph import MAX_GRAPH_READ, MAX_GRAPH_WRITTEN, Head
 from tessera.domain.identity import Xid
@@ -75,8 +75,18 @@ class Machine(Protocol):
         """Start an execution unless there was one of that name."""
 
 
+class Journal(Protocol):
+    """Where accepted deletes are noted for a restore: ``storage.journal.Journal``."""
+
+    def note(self, tenant: Tenant, job_id: str, entry: Mapping[str, Any]) -> None:
+        """Note one; safe to repeat."""
+
+
 class Deletions:
-    """Accepts deletions of persons. ``clock_ms`` is milliseconds since 1970, ``pause`` waits for seconds."""
+    """Accepts deletions of persons. ``clock_ms`` is milliseconds since 1970, ``pause`` waits for seconds.
+
+    What is accepted is noted in ``journal``, where there is one, before it is answered.
+    """
 
     def __init__(
         self,
@@ -85,7 +95,9 @@ class Deletions:
         machine: Machine,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         pause: Callable[[float], None] = time.sleep,
+        journal: Journal | None = None,
     ) -> None:
+        self._journal = journal
         self._store = store
         self._jobs = jobs
         self._machine = machine
@@ -168,5 +180,8 @@ class Deletions:
         return None
 
     def _start(self, tenant: Tenant, job: PersonDeletion) -> None:
+        if self._journal is not None:
+            entry = {"kind": PERSON, "xids": list(job.xids), "cutoff": job.cutoff, "at": job.at_ms}
+            self._journal.note(tenant, job.id, entry)
         name = job.id if job.attempt == 1 else f"{job.id}-{job.attempt}"
         self._machine.start(name, {"org_id": tenant.org_id, "sandbox": tenant.sandbox, "job_id": job.id})

@@ -19,6 +19,7 @@ from api import (
     inlets,
     merge_policies,
     schemas,
+    system_jobs,
 )
 from tessera.domain.computed.definition import Progress, Status
 from tessera.domain.computed.window import Unit, Window
@@ -26,6 +27,7 @@ from tessera.domain.tenant import Tenant
 from tessera.domain.times import iso_ms
 from tessera.gateway import JSON_PATCH, Query
 from tessera.services.computed.compiled import compile_attribute
+from tests.integration import purge_machine
 from tests.integration.conftest import CLIENT_ID, ORG, Caller, client_document
 from tests.integration.documented import Documented
 from tests.integration.ingest_machine import created_machine
@@ -470,3 +472,26 @@ def test_what_became_of_a_batch(documented: Documented, client: Client) -> None:
     )
     assert lines.status == 200
     assert documented(data_access.handler, "GET", export + "/meta", query={"path": "nosuch"}).status == 404
+
+
+def test_system_jobs(documented: Documented, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def do(method: str, path: str = "", **more: Any) -> Any:
+        return documented(system_jobs.handler, method, system_jobs.PATH + path, **more)
+
+    purge_machine.created_machine(monkeypatch)
+    client.ingest({"a.json": json_lines([person(1)])})
+    created = do("POST", body={"dataSetId": RECORDS, "removeLinks": True, "lake": True})
+    assert created.status == 200
+    job = created.json()["id"]
+    assert do("POST", body={"datasetId": RECORDS}).status == 422
+    assert do("POST", body={"batchId": "nosuch"}).status == 400
+    assert do("GET", f"/{job}/receipt").status == 404
+    assert purge_machine.run(job) == "done"
+    assert do("GET", f"/{job}").json()["metrics"]
+    query = {"limit": "5", "start": "0", "sort": "status:asc"}
+    assert len(do("GET", query=query).json()["children"]) == 1
+    assert do("GET", query={"page": "1"}).json()["children"] == []
+    receipt = do("GET", f"/{job}/receipt")
+    assert len(receipt.json()["swept"]) == 3
+    assert do("DELETE", f"/{job}").status == 200
+    assert do("GET", f"/{job}").status == 404

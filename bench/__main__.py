@@ -15,6 +15,7 @@ from rich.console import Console
 from bench import (
     computed,
     cost,
+    deleting,
     explained,
     exporting,
     formats,
@@ -48,6 +49,7 @@ BUDGETS = {
     "Q1": "CPU of a compiled query, against the same by hand",
     "V1": "CPU of judging a row by a schema, against parsing it",
     "E1": "CPU of an export's worker per profile, against the same calls, decoding and writing; memory",
+    "D1": "deleting a dataset: units per item, CPU of a worker, and that the cost follows the dataset",
     "S1": "CPU of a cold import, against the libraries alone",
     "$": f"dollars ({prices.AS_OF})",
 }
@@ -111,6 +113,9 @@ def measure(wanted: Sequence[str], *, wide: bool, clicks: Path | None) -> list[L
         _say("exports")
         export_lines, exported = exporting.measure()
         lines += export_lines if "E1" in wanted else []
+    if "D1" in wanted:
+        _say("deletes")
+        lines += deleting.measure()
     if "S1" in wanted:
         _say("cold imports")
         lines += imports.measure()

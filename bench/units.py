@@ -94,6 +94,8 @@ class Meter:
                 self.reads += read_units(call)
             elif call.operation == "PutItem":
                 self._write({"Put": call.arguments}, call, 1)
+            elif call.operation == "DeleteItem":
+                self._write({"Delete": call.arguments}, call, 1)
             elif call.operation == "TransactWriteItems":
                 for write in call.arguments["TransactItems"]:
                     self._write(write, call, 2)
@@ -112,9 +114,11 @@ class Meter:
         if kind == "ConditionCheck" or failed:
             self.writes += factor * units(before.size, WRITE_UNIT)
             return
-        if kind != "Put":
+        if kind not in {"Put", "Delete"}:
             raise NotImplementedError(f"{kind} is not counted yet")
-        after = Stored(item_size(item), item[_INDEX_KEY]["S"] if _INDEX_KEY in item else None)
+        after = Stored()
+        if kind == "Put":
+            after = Stored(item_size(item), item[_INDEX_KEY]["S"] if _INDEX_KEY in item else None)
         self.writes += factor * units(max(before.size, after.size), WRITE_UNIT)
         if before.index_key != after.index_key:
             self.index_writes += sum(key is not None for key in (before.index_key, after.index_key))

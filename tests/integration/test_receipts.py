@@ -7,9 +7,12 @@ from typing import Any
 
 import boto3
 import orjson
+import pytest
 import zstandard
 
 from api import system_jobs
+from tessera.services.ingestion import applying
+from tessera.services.profile_writer import ProfileWriter
 from tessera.storage.codec import unpack
 from tests.integration import ingest_machine, purge_machine
 from tests.integration.test_batches import EVENTS, RECORDS, TENANT, client, event, input_of, json_lines, person, stored
@@ -213,3 +216,34 @@ def test_jobs_of_other_kinds_have_none(deletes: Deletes) -> None:
     deletes.client.call.registry.put(f"{TENANT.key}#job", "01J", job)
     assert deletes.get("01J").status == 200
     assert deletes.client.call(system_jobs.handler, "GET", f"{PATH}/01J/receipt").status == 404
+
+
+@pytest.mark.parametrize(("dataset", "by"), [(RECORDS, "dataset"), (EVENTS, "dataset"), (EVENTS, "batch")])
+def test_a_delete_that_is_accepted_while_the_batch_is_applied(
+    deletes: Deletes, monkeypatch: pytest.MonkeyPatch, dataset: str, by: str
+) -> None:
+    """Some rows are written before, some would be after, and the machine is cut off and tried again meanwhile."""
+    row: Any = event if dataset == EVENTS else person
+    monkeypatch.setattr(applying, "_ROWS_AT_ONCE", 2)
+    batch = deletes.client.created(dataset)
+    deletes.client.put(batch, "a.json", json_lines([row(number, of=CANARY) for number in range(6)]), dataset)
+    assert deletes.client.signal(batch).status == 200
+    apply, jobs = ProfileWriter.apply, []
+
+    def interrupted(writer: ProfileWriter, *arguments: Any) -> Any:
+        report = apply(writer, *arguments)
+        if not jobs:
+            assert found_in_tables() == {f"profiles {'E' if dataset == EVENTS else 'R'}"}
+            jobs.append(deletes.asked({"batchId": batch} if by == "batch" else {"dataSetId": dataset}))
+        return report
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ProfileWriter, "apply", interrupted)
+        assert ingest_machine.run(input_of(batch), times=1) == "done"
+    assert [deletes.look_up(number) for number in range(2, 6)] == [None] * 4
+    assert purge_machine.run(jobs[0]) == "done"
+    assert found_in_tables() == set()
+    # The ingestion is tried again, as it is when its last answer was lost.
+    assert ingest_machine.run(input_of(batch)) == "done"
+    assert found_in_tables() == set()
+    assert not {"R", "E", "S"} & set(kinds())

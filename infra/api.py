@@ -65,6 +65,8 @@ def _datasets(function: ServiceFunction, storage: StorageStack, jobs: JobsStack)
 
 def _system_jobs(function: ServiceFunction, storage: StorageStack, jobs: JobsStack) -> None:
     storage.allow_registry(function, "dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:DeleteItem")
+    # How far the workers are.
+    storage.grant_lake(function, read=["jobs"])
     _purging(function, storage, jobs)
 
 

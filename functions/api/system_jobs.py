@@ -24,6 +24,7 @@ from tessera.services.purging.accepting import (
 )
 from tessera.services.system_jobs import SystemJobs
 from tessera.storage import aws
+from tessera.storage.purge_lake import PurgeLake
 from tessera.storage.purges import PurgeStore
 from tessera.storage.registry import Registry
 from tessera.storage.system_jobs import SystemJobList
@@ -48,7 +49,8 @@ handler = endpoint.handler
 @cache
 def _jobs() -> SystemJobs:
     registry = Registry(aws.dynamodb(), aws.registry_table())
-    return SystemJobs(SystemJobList(registry), PurgeStore(registry), purges())
+    notes = PurgeLake(aws.s3(), aws.lake_bucket())
+    return SystemJobs(SystemJobList(registry), PurgeStore(registry), purges(), notes)
 
 
 @endpoint.post(PATH, permission="erase")

@@ -211,7 +211,7 @@ def test_who_may_use_the_index_may_only_query_it(aws: Deployment) -> None:
         ("tessera-api-merge-policies", "", "", ""),
         ("tessera-api-computed-attributes", "", "", ""),
         ("tessera-api-datasets", "stream", "journal", ""),
-        ("tessera-api-system-jobs", "stream", "journal", ""),
+        ("tessera-api-system-jobs", "stream jobs", "journal", ""),
         ("tessera-purge-begin", "", "journal", ""),
         ("tessera-purge-plan", "jobs", "jobs", ""),
         ("tessera-purge-sweep", "jobs staged stream", "jobs", ""),

@@ -495,6 +495,22 @@ class TestDatasets:
         store = PurgeStore(Registry(aws.dynamodb(), aws.registry_table()))
         assert store.get(TENANT, job).counts == {"events": 3, "streams": 2}
 
+    def test_how_far_it_is(self, deletes: Deletes, monkeypatch: pytest.MonkeyPatch) -> None:
+        deletes.ingest([person(1), person(2)])
+        job = deletes.asked({"dataSetId": RECORDS})
+        seen = []
+        for step in ("plan", "sweep", "look"):
+            task = getattr(purge_machine.purge, step)
+
+            def watched(*arguments: Any, task: Any = task) -> Any:
+                described = deletes.get(job).json()
+                seen.append((described["status"], orjson.loads(described["metrics"])["recordsProcessed"]))
+                return task(*arguments)
+
+            monkeypatch.setattr(purge_machine.purge, step, watched)
+        assert purge_machine.run(job) == "done"
+        assert seen == [("IN-PROGRESS", 0), *[("IN-PROGRESS", 0)] * (len(seen) - 2), ("IN-PROGRESS", 2)]
+
     def test_what_comes_later_stays(self, deletes: Deletes) -> None:
         deletes.ingest([person(1), person(2)])
         deletes.ingest([event(1), event(2)], EVENTS)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Protocol
 
+from tessera.domain.deletion import JobStatus
 from tessera.domain.errors import NotFoundError, UnprocessableError
 from tessera.domain.purge import BATCH, DATASET, Purge
 from tessera.domain.system_job import SystemJob
 from tessera.domain.tenant import Tenant
 from tessera.services.purging.receipt import receipt_of
+from tessera.services.purging.shares import Notes, Share
+from tessera.services.purging.sweeping import SWEEP, checkpoints, total
 
 _PURGES = frozenset({DATASET, BATCH})
 
@@ -46,24 +50,29 @@ class Resuming(Protocol):
 class SystemJobs:
     """Lists, reads and cancels jobs."""
 
-    def __init__(self, jobs: JobList, purges: PurgeJobs, resuming: Resuming) -> None:
+    def __init__(self, jobs: JobList, purges: PurgeJobs, resuming: Resuming, notes: Notes) -> None:
         self._jobs = jobs
         self._purges = purges
         self._resuming = resuming
+        self._notes = notes
 
     def page(self, tenant: Tenant, start: int, limit: int) -> tuple[list[SystemJob], int]:
         """List ``limit`` jobs behind the first ``start``, the newest first; and tell how many there are in all."""
         return self._jobs.page(tenant, start, limit), self._jobs.count(tenant)
 
     def get(self, tenant: Tenant, job_id: str) -> SystemJob:
-        """Read a job. One that was accepted by a call that died before it could be started, is started.
+        """Read a job, with what is deleted so far if it is a deletion at work.
 
-        Raises NotFoundError.
+        One that was accepted by a call that died before it could be started, is started. Raises NotFoundError.
         """
         job = self._jobs.get(tenant, job_id)
-        if job.kind in _PURGES:
-            self._resuming.resume(tenant, self._purges.get(tenant, job_id))
-        return job
+        if job.kind not in _PURGES:
+            return job
+        self._resuming.resume(tenant, self._purges.get(tenant, job_id))
+        if job.status != JobStatus.IN_PROGRESS:
+            return job
+        shares = [Share.from_document(document) for document in self._notes.shares(tenant, job_id)]
+        return replace(job, counts=total(checkpoints(self._notes, tenant, job_id, SWEEP, shares)))
 
     def receipt(self, tenant: Tenant, job_id: str) -> dict[str, Any]:
         """Return what a deletion of a dataset or a batch has to show.

@@ -21,9 +21,13 @@ from tessera.services.purging.accepting import (
     NotEventsError,
     NothingToDeleteError,
     UnknownBatchError,
+    Wanted,
 )
+from tessera.services.purging.receipt import Receipts
 from tessera.services.system_jobs import SystemJobs
 from tessera.storage import aws
+from tessera.storage.configuration import ConfigurationStore
+from tessera.storage.exports import ExportStore
 from tessera.storage.purge_lake import PurgeLake
 from tessera.storage.purges import PurgeStore
 from tessera.storage.registry import Registry
@@ -50,7 +54,9 @@ handler = endpoint.handler
 def _jobs() -> SystemJobs:
     registry = Registry(aws.dynamodb(), aws.registry_table())
     notes = PurgeLake(aws.s3(), aws.lake_bucket())
-    return SystemJobs(SystemJobList(registry), PurgeStore(registry), purges(), notes)
+    configurations = ConfigurationStore(aws.dynamodb(), aws.registry_table())
+    receipts = Receipts(configurations, ExportStore(registry))
+    return SystemJobs(SystemJobList(registry), PurgeStore(registry), purges(), notes, receipts)
 
 
 @endpoint.post(PATH, permission="erase")
@@ -104,7 +110,7 @@ def cancel(request: Request) -> Response:
     return Response(None)
 
 
-def _wanted(request: Request) -> Any:
+def _wanted(request: Request) -> Wanted:
     body = request.json()
     try:
         return NewDeleteJob.model_validate(body).wanted()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from typing import Any
 
 import boto3
@@ -11,11 +12,24 @@ import pytest
 import zstandard
 
 from api import system_jobs
+from tessera.domain.export.job import Exported
+from tessera.domain.ulid import ulid
 from tessera.services.ingestion import applying
 from tessera.services.profile_writer import ProfileWriter
 from tessera.storage.codec import unpack
 from tests.integration import ingest_machine, purge_machine
-from tests.integration.test_batches import EVENTS, RECORDS, TENANT, client, event, input_of, json_lines, person, stored
+from tests.integration.test_batches import (
+    EVENTS,
+    RECORDS,
+    TENANT,
+    UNION,
+    client,
+    event,
+    input_of,
+    json_lines,
+    person,
+    stored,
+)
 from tests.integration.test_system_jobs import PATH, Deletes, deletes, kinds
 
 __all__ = ["client", "deletes"]
@@ -107,6 +121,15 @@ class TestDatasets:
         assert deletes.client.signal(waiting).status == 200
         assert ingest_machine.run(input_of(waiting)) == "done"
         assert deletes.look_up(3)["of"] == "later"
+
+    def test_exports_of_before_are_named(self, deletes: Deletes) -> None:
+        deletes.ingest([person(1)])
+        now = time.time_ns() // 1_000_000
+        old, older, later = (ulid(now + passed, 1) for passed in (-1000, -2000, 3_600_000))
+        exported = Exported((old, later), (older,)).to_document()
+        deletes.client.call.registry.put(f"{TENANT.key}#exported", UNION, exported)
+        told = receipt(deletes, deletes.delete({"dataSetId": RECORDS})["id"])
+        assert [one for one in (old, older, later) if one in places(told)] == [old, older]
 
     def test_events(self, deletes: Deletes) -> None:
         deletes.ingest([event(1, of=CANARY), event(2, of=CANARY)], EVENTS)

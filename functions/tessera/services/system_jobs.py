@@ -10,7 +10,7 @@ from tessera.domain.errors import NotFoundError, UnprocessableError
 from tessera.domain.purge import BATCH, DATASET, Purge
 from tessera.domain.system_job import SystemJob
 from tessera.domain.tenant import Tenant
-from tessera.services.purging.receipt import receipt_of
+from tessera.services.purging.receipt import Receipts
 from tessera.services.purging.shares import Notes, Share
 from tessera.services.purging.sweeping import SWEEP, checkpoints, total
 
@@ -50,11 +50,12 @@ class Resuming(Protocol):
 class SystemJobs:
     """Lists, reads and cancels jobs."""
 
-    def __init__(self, jobs: JobList, purges: PurgeJobs, resuming: Resuming, notes: Notes) -> None:
+    def __init__(self, jobs: JobList, purges: PurgeJobs, resuming: Resuming, notes: Notes, receipts: Receipts) -> None:
         self._jobs = jobs
         self._purges = purges
         self._resuming = resuming
         self._notes = notes
+        self._receipts = receipts
 
     def page(self, tenant: Tenant, start: int, limit: int) -> tuple[list[SystemJob], int]:
         """List ``limit`` jobs behind the first ``start``, the newest first; and tell how many there are in all."""
@@ -83,7 +84,7 @@ class SystemJobs:
         purge = self._purges.get(tenant, job_id) if job.kind in _PURGES else None
         if purge is None or purge.rescan is None:
             raise NotFoundError(f"Job {job_id} is {job.status}: only a delete of data that is done has a receipt")
-        return receipt_of(purge, purge.rescan)
+        return self._receipts.of(tenant, purge, purge.rescan)
 
     def cancel(self, tenant: Tenant, job_id: str) -> None:
         """Take a job out of the list; whoever works on it stops, and what it deletes stays deleted (contract: §5.4).

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
+from tessera.domain.configuration import Configuration, DatasetKind
+from tessera.domain.export.job import Exported
 from tessera.domain.place import END_OF_TIME, accepted_ms
 from tessera.domain.purge import Purge, Rescan
+from tessera.domain.tenant import Tenant
 from tessera.domain.times import DAY_MS, iso_ms
+from tessera.domain.ulid import parts_of
 from tessera.services.purging.batch_rows import SETTLED
 from tessera.services.purging.discarding import OBJECTS
 from tessera.services.purging.reached import EVENTS, LINKS, REBUILT, RECORDS, REDUCED, STREAMS
@@ -18,8 +23,40 @@ LAKE_DAYS = 30
 QUEUE_DAYS = 14
 
 
-def receipt_of(job: Purge, rescan: Rescan) -> dict[str, Any]:
-    """Write the receipt of a job that is done."""
+class Configurations(Protocol):
+    """Where the datasets of a sandbox are known."""
+
+    def current(self, tenant: Tenant) -> Configuration:
+        """Read the configuration in force."""
+
+
+class Exports(Protocol):
+    """What exports brought into datasets: ``storage.exports.ExportStore``."""
+
+    def exported(self, tenant: Tenant, dataset_id: str) -> Exported:
+        """Read which batches they are."""
+
+
+class Receipts:
+    """Writes receipts."""
+
+    def __init__(self, configurations: Configurations, exports: Exports) -> None:
+        self._configurations = configurations
+        self._exports = exports
+
+    def of(self, tenant: Tenant, job: Purge, rescan: Rescan) -> dict[str, Any]:
+        """Write the receipt of a job that is done; the exports it names are those that hold files now."""
+        return _receipt(job, rescan, self._held(tenant, job))
+
+    def _held(self, tenant: Tenant, job: Purge) -> list[str]:
+        """List the batches of exports that were asked for before the delete and have files still."""
+        datasets = self._configurations.current(tenant).datasets.values()
+        exported = [self._exports.exported(tenant, one.id) for one in datasets if one.kind is DatasetKind.UNION]
+        batches = [batch for one in exported for batch in (*one.batches, *one.replaced)]
+        return sorted(batch for batch in batches if parts_of(batch)[0] <= job.at_ms)
+
+
+def _receipt(job: Purge, rescan: Rescan, exported: Sequence[str]) -> dict[str, Any]:
     counts = job.counts
     table = {
         "records": counts.get(RECORDS, 0),
@@ -49,7 +86,9 @@ def receipt_of(job: Purge, rescan: Rescan) -> dict[str, Any]:
             "found": rescan.found,
             "rounds": rescan.rounds,
         },
-        "remains": [{"what": what, "where": where, "until": until} for what, where, until in _remains(job, rescan)],
+        "remains": [
+            {"what": what, "where": where, "until": until} for what, where, until in _remains(job, rescan, exported)
+        ],
         "limits": _limits(job),
     }
 
@@ -62,7 +101,7 @@ def _reached(job: Purge) -> str:
     return f"everything of the dataset that was accepted up to {iso_ms(accepted_ms(job.cutoff))}"
 
 
-def _remains(job: Purge, rescan: Rescan) -> list[tuple[str, str, str]]:
+def _remains(job: Purge, rescan: Rescan, exported: Sequence[str]) -> list[tuple[str, str, str]]:
     def days_on(days: int) -> str:
         return iso_ms(rescan.at_ms + days * DAY_MS)
 
@@ -72,10 +111,13 @@ def _remains(job: Purge, rescan: Rescan) -> list[tuple[str, str, str]]:
             "point-in-time recovery of the profile table",
             days_on(RECOVERY_DAYS),
         ),
-        (
-            "profiles that were exported before",
-            "exports of the data lake: see the export jobs that were asked for before this one",
-            "an export replaces the one before it in its dataset, or its batch is deleted",
+        *(
+            (
+                "profiles as they were exported before",
+                f"exports/ in the data lake, of batch {batch}",
+                "two more exports into its dataset have replaced it",
+            )
+            for batch in exported
         ),
         (
             "hashes of the identities that this job was about",

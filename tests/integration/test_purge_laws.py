@@ -45,7 +45,7 @@ from tessera.storage.registry import Registry
 from tests.integration import purge_machine
 from tests.integration.conftest import ORG, forget
 from tests.integration.executors import Inline
-from tests.integration.hostile import CrashError
+from tests.integration.hostile import CrashError, HostileClient
 from tests.integration.test_batches_crashes import Life, Mortal
 
 TENANT = Tenant(ORG, "dev")
@@ -430,6 +430,23 @@ class TestDying:
             forget()
             assert purge_machine.run(job.id) == "done"
             assert ([world.seen(one) for one in PEOPLE], shapes(), counts(world, job)) == expected, left
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_on_storage_as_it_may_be(self, world: World, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+        """Pages of one item, keys left unprocessed, transactions that meet others."""
+        batch = self.people(world)
+        jobs = [world.delete(batch=batch), world.delete(TIERS, remove_links=True), world.delete(CRM)]
+        world.apply(world.bring(TIERS, (PEOPLE[0], {"tier": "silver"})))
+        expected = [({"tier": "silver"}, ["other"], 16), None, None]
+        with monkeypatch.context() as patched:
+            forget()
+            hostile = HostileClient(boto3.client("dynamodb"), seed)
+            patched.setattr(aws, "dynamodb", lambda: hostile)
+            for job in jobs:
+                assert purge_machine.run(job.id) == "done"
+        forget()
+        assert [world.seen(one) for one in PEOPLE] == expected
+        assert sorted(sort[0] for _, sort in stored()) == ["E", "H", "H", "H", "R", "S"]
 
     def test_the_caller(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         self.people(world)

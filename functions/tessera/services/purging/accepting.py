@@ -60,9 +60,6 @@ class AlreadyAskedError(UnprocessableError):
 class Configurations(Protocol):
     """Where configurations are kept: ``storage.configuration.ConfigurationStore``."""
 
-    def current(self, tenant: Tenant) -> Configuration:
-        """Read the one in force."""
-
     def change(
         self, tenant: Tenant, mutate: Callable[[Configuration], Configuration], also: Callable[[], Sequence[Any]]
     ) -> Configuration:

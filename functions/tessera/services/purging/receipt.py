@@ -175,6 +175,5 @@ def _limits(job: Purge) -> list[str]:
         *(streamed if job.streamed else ()),
         "An event that another batch brought too, and that was left out there because this batch had it first, does "
         "not come back: ingest that batch again for it.",
-        "Computed attributes of the identities concerned count the events that are stored now: those that had expired "
-        "before count no more.",
+        "Events of the batch that had expired before go on counting in computed attributes: they cannot be taken back.",
     ]

@@ -26,13 +26,13 @@ from bench import (
     merging,
     persons,
     pql,
-    prices,
     schemas,
     several,
 )
 from bench.machine import machine
 from bench.session import session
 from bench.table import Line, show
+from tessera.domain import prices
 
 BUDGETS = {
     "L1": "sequential round trips to storage per look-up",

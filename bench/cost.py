@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench import prices
 from bench.ingestion import Units
 from bench.lookup import Cost
-from bench.prices import MILLION
 from bench.table import Line
+from tessera.domain import prices
+from tessera.domain.prices import MILLION
 
 # infra/api.py and infra/jobs.py.
 API_MEMORY_MB = 1024

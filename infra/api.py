@@ -106,6 +106,13 @@ def _export_jobs(function: ServiceFunction, storage: StorageStack, jobs: JobsSta
     function.function.add_environment("EXPORT_STATE_MACHINE_ARN", jobs.export.state_machine_arn)
 
 
+def _preview_sample_status(function: ServiceFunction, storage: StorageStack, jobs: JobsStack) -> None:
+    storage.allow_registry(function, "dynamodb:GetItem", "dynamodb:PutItem")
+    storage.grant_lake(function, read=["samples"])
+    function.allow(["states:StartExecution"], [jobs.sample.state_machine_arn])
+    function.function.add_environment("SAMPLE_STATE_MACHINE_ARN", jobs.sample.state_machine_arn)
+
+
 ENDPOINTS = (
     Endpoint("entities", ("/data/core/ups/access/entities",), _entities),
     Endpoint(
@@ -138,6 +145,11 @@ ENDPOINTS = (
         _datasets,
     ),
     Endpoint("export_jobs", ("/data/core/ups/export/jobs", "/data/core/ups/export/jobs/{proxy+}"), _export_jobs),
+    Endpoint(
+        "preview_sample_status",
+        ("/data/core/ups/previewsamplestatus", "/data/core/ups/previewsamplestatus/{proxy+}"),
+        _preview_sample_status,
+    ),
     Endpoint("schemas", ("/data/foundation/schemaregistry/{proxy+}",), _schemas),
     Endpoint(
         "inlets",

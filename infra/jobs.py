@@ -14,6 +14,7 @@ from infra.export import ExportFunctions, ExportMachine, ExportTable
 from infra.function import ServiceFunction
 from infra.layers import make_layer
 from infra.machine import make_machine, make_task
+from infra.sampling import SampleFunctions, SampleMachine, let_sample
 from infra.settings import Settings
 from infra.storage import StorageStack
 from infra.streaming import Streaming
@@ -78,6 +79,7 @@ class IngestFunctions(Construct):
         self.finish = task("finish")
         storage.grant_registry(self.finish, write=True)
         storage.grant_lake(self.finish, read=["jobs"], write=["jobs"])
+        let_sample(self.finish, settings)
 
         self.fail = task("fail")
         storage.grant_registry(self.fail, write=True)
@@ -270,10 +272,27 @@ class JobsStack(Stack):
             memory=WORKER_MEMORY,
             timeout=TIMEOUT,
         )
+        sample = SampleFunctions(
+            self,
+            "Sample",
+            settings=settings,
+            storage=storage,
+            dependencies=dependencies,
+            memory=WORKER_MEMORY,
+            timeout=TIMEOUT,
+        )
         ExportTable(self, "ExportTable", settings=settings, bucket=storage.lake.bucket)
         self.ingest = IngestMachine(self, "IngestMachine", settings=settings, storage=storage, functions=ingest).machine
         drop = make_drop(self, settings=settings, storage=storage, dependencies=dependencies, ingest=self.ingest)
-        self.functions = (*ingest.all, drop, *delete.all, *backfill.all, *export.all, *self.streaming.functions)
+        self.functions = (
+            *ingest.all,
+            drop,
+            *delete.all,
+            *backfill.all,
+            *export.all,
+            *sample.all,
+            *self.streaming.functions,
+        )
         self.delete = DeleteMachine(
             self, "DeleteMachine", settings=settings, functions=delete, longest_writer=TIMEOUT
         ).machine
@@ -281,6 +300,7 @@ class JobsStack(Stack):
             self, "BackfillMachine", settings=settings, storage=storage, functions=backfill
         ).machine
         self.export = ExportMachine(self, "ExportMachine", settings=settings, storage=storage, functions=export).machine
+        self.sample = SampleMachine(self, "SampleMachine", settings=settings, storage=storage, functions=sample).machine
         CfnOutput(self, "IngestStateMachineArn", value=self.ingest.state_machine_arn)
         CfnOutput(self, "DeleteStateMachineArn", value=self.delete.state_machine_arn)
         CfnOutput(self, "BackfillStateMachineArn", value=self.backfill.state_machine_arn)
@@ -288,3 +308,4 @@ class JobsStack(Stack):
             CfnOutput(self, f"{name}QueueUrl", value=queue.queue.queue_url)
             CfnOutput(self, f"{name}DeadLettersUrl", value=queue.dead.queue_url)
         CfnOutput(self, "ExportStateMachineArn", value=self.export.state_machine_arn)
+        CfnOutput(self, "SampleStateMachineArn", value=self.sample.state_machine_arn)

@@ -43,10 +43,12 @@ def make_machine(
     functions: Sequence[ServiceFunction],
     manifests: StorageStack | None = None,
     maps: Sequence[str] = (),
+    timeout: Duration | None = None,
 ) -> sfn.StateMachine:
     """Make a traced machine that logs its errors and may invoke `functions`.
 
-    `maps` are the labels of its distributed maps, whose manifests are among the jobs' objects of `manifests`' lake.
+    `maps` are the labels of its distributed maps, whose manifests are among the jobs' objects of `manifests`' lake. An
+    execution may take as long as `timeout`, by default a day.
     """
     log_group = logs.LogGroup(
         scope,
@@ -84,7 +86,7 @@ def make_machine(
         tracing_enabled=True,
         # Without execution data: rows never pass through a machine, but reasons might quote one.
         logs=sfn.LogOptions(destination=log_group, level=sfn.LogLevel.ERROR, include_execution_data=False),
-        timeout=Duration.hours(24),
+        timeout=timeout or Duration.hours(24),
         removal_policy=RemovalPolicy.DESTROY,
     )
     acknowledge(

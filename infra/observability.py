@@ -82,6 +82,11 @@ class ObservabilityStack(Stack):
             jobs.export.metric_failed(period=PERIOD, statistic="Sum"),
         )
         alarm(
+            "SampleFailed",
+            "A sample execution failed: the reports are those of before; the state of the samples says why",
+            jobs.sample.metric_failed(period=PERIOD, statistic="Sum"),
+        )
+        alarm(
             "GraphsOverLimit",
             "An identity graph grew over the limit: look-ups of all its identities answer 422",
             cloudwatch.Metric(

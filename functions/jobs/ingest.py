@@ -22,10 +22,12 @@ from tessera.services.ingestion.deciding import Decider
 from tessera.services.ingestion.discarding import Discarder
 from tessera.services.ingestion.planning import Planner
 from tessera.services.ingestion.validation import Validator
+from tessera.services.sample.checks import SampleChecks
 from tessera.services.schema_versions import SchemaVersions
 from tessera.storage import aws
 from tessera.storage.batches import BatchStore
 from tessera.storage.configuration import ConfigurationStore
+from tessera.storage.executions import Executions
 from tessera.storage.lake import Lake
 from tessera.storage.registry import Registry
 
@@ -79,6 +81,10 @@ def _remover() -> Remover:
 
     table = ProfileTable(aws.dynamodb(), aws.profile_table())
     return Remover(_batches(), _configurations(), _lake(), table, ThreadPoolExecutor(aws.CONNECTIONS))
+
+
+def _checks() -> SampleChecks:
+    return SampleChecks(Executions(aws.stepfunctions, lambda: os.environ["SAMPLE_STATE_MACHINE_ARN"]))
 
 
 def _decider() -> Decider:
@@ -151,8 +157,9 @@ def remove(tenant: Tenant, batch_id: str, event: Event) -> Answer:
 
 @_task
 def finish(tenant: Tenant, batch_id: str, event: Event) -> Answer:
-    """Settle the batch."""
+    """Settle the batch, and see to it that somebody looks whether it is time for a sample."""
     _decider().finish(tenant, batch_id)
+    _checks().after_batch(tenant)
     return {}
 
 

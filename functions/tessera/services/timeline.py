@@ -119,7 +119,7 @@ class Timeline:
     ) -> Page:
         sought = cursor.event_id if cursor else None
         wanted = _hashes_of(person, sought) if sought else None
-        is_live = _liveness(person, now_ms)
+        is_live = liveness(person, now_ms)
         kept: list[Event] = []
         for event in _distinct(filter(is_live, self._events(walk, allowance))):
             if wanted is not None and hash_of(event.key) not in wanted:
@@ -192,7 +192,7 @@ def _distinct(events: Iterator[Event]) -> Iterator[Event]:
         yield held
 
 
-def _liveness(person: Person, now_ms: int) -> Callable[[Event], bool]:
+def liveness(person: Person, now_ms: int) -> Callable[[Event], bool]:
     """Make the test whether an event is there for a reader: seen by the policy, not deleted, not expired."""
     datasets = event_datasets(person.policy, person.configuration)
 

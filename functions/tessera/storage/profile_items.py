@@ -97,6 +97,16 @@ def event_sort(event_key_: str) -> str:
     return _EVENT + event_key_
 
 
+def is_event(sort: str) -> bool:
+    """Tell whether a sort key is that of an event."""
+    return sort.startswith(_EVENT)
+
+
+def key_of_event(sort: str) -> str:
+    """Return the key of an event from its sort key."""
+    return sort[len(_EVENT) :]
+
+
 def dataset_index(tenant: Tenant, dataset_id: str, shard: int) -> str:
     """Index partition of the fragments or streams of a dataset in one of 256 shards."""
     return f"{tenant.key}#dataset#{dataset_id}#{shard:02x}"
@@ -169,7 +179,7 @@ def event_of(item: Item) -> Event:
     expires = item.get("ttl")
     return Event(
         xid=xid_of(item["pk"]["S"]),
-        key=item["sk"]["S"][len(_EVENT) :],
+        key=key_of_event(item["sk"]["S"]),
         dataset_id=item["d"]["S"],
         place=Place(item["p"]["S"]),
         body=unpack(item["b"]["B"]),

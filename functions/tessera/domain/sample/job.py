@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 
-from tessera.domain.identity import INDEX_SHARDS
+from tessera.domain.identity import INDEX_SHARDS, Xid
 from tessera.domain.merge_policy import MergePolicy
 from tessera.domain.sample.size import Census
 
@@ -31,14 +31,6 @@ class SampleStatus(StrEnum):
     RUNNING = "RUNNING"
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """A batch that landed, and when, in milliseconds since 1970."""
-
-    id: str
-    at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +84,10 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class SampleJob:
-    """One job. Times are milliseconds since 1970; it has no ``scope`` before it is planned."""
+    """One job. Times are milliseconds since 1970; it has no ``scope`` before it is planned.
+
+    ``missed`` tells that while it ran somebody wanted to know whether another one is due.
+    """
 
     id: str
     cause: Cause
@@ -101,6 +96,7 @@ class SampleJob:
     scope: Scope | None = None
     finished_ms: int = 0
     reason: str = ""
+    missed: bool = False
 
     def is_running(self, now_ms: int) -> bool:
         """Tell whether somebody works on it, or will."""
@@ -109,6 +105,10 @@ class SampleJob:
     def planned(self, scope: Scope) -> Self:
         """Return the job with what it looks at; that stays what it is."""
         return self if self.scope is not None else replace(self, scope=scope)
+
+    def missing(self) -> Self:
+        """Return the job as one during which a check came."""
+        return replace(self, missed=True)
 
     def ended(self, status: SampleStatus, now_ms: int, reason: str = "") -> Self:
         """Return the job as over, unless it is."""
@@ -126,6 +126,7 @@ class SampleJob:
             "scope": None if self.scope is None else self.scope.to_document(),
             "finished": self.finished_ms,
             "reason": self.reason,
+            "missed": self.missed,
         }
 
     @classmethod
@@ -139,12 +140,32 @@ class SampleJob:
             None if document["scope"] is None else Scope.from_document(document["scope"]),
             document["finished"],
             document["reason"],
+            document["missed"],
         )
 
 
 @dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far the worker of a share is: in which shard, behind which identity; ``tally`` names what it has counted."""
+
+    shard: int = 0
+    after: Xid | None = None
+    done: bool = False
+    tally: str = ""
+
+    def to_document(self) -> dict[str, Any]:
+        """Write it as the JSON document that is stored."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Read it from its stored document."""
+        return cls(**document)
+
+
+@dataclass(frozen=True, slots=True)
 class LastSample:
-    """What is remembered of the last job that succeeded, to tell when it is time for the next; ``day`` names its day."""
+    """What is remembered of the last job that succeeded, to tell when the next one is due; ``day`` is its UTC day."""
 
     job_id: str
     day: str
@@ -171,11 +192,10 @@ class LastSample:
 
 @dataclass(frozen=True, slots=True)
 class SampleState:
-    """What is known of a sandbox's samples: the last job begun, the last done, and the last batch that was heard of."""
+    """What is known of a sandbox's samples: the last job begun, and the last that succeeded."""
 
     job: SampleJob | None = None
     last: LastSample | None = None
-    batch: Batch | None = None
 
     def running(self, now_ms: int) -> SampleJob | None:
         """Return the job that is being worked on, if there is one."""
@@ -189,12 +209,6 @@ class SampleState:
         """Return it with a job begun, unless one is running already: twice at once runs once."""
         return self if self.running(now_ms) is not None or self._was(job) else replace(self, job=job)
 
-    def heard_of(self, batch: Batch | None) -> Self:
-        """Return it with a batch that landed, if that is the last one."""
-        if batch is None or (self.batch is not None and self.batch.at_ms >= batch.at_ms):
-            return self
-        return replace(self, batch=batch)
-
     def _was(self, job: SampleJob) -> bool:
         return self.job is not None and self.job.id == job.id
 
@@ -203,15 +217,13 @@ class SampleState:
         return {
             "job": None if self.job is None else self.job.to_document(),
             "last": None if self.last is None else self.last.to_document(),
-            "batch": None if self.batch is None else [self.batch.id, self.batch.at_ms],
         }
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
         """Read it from its stored document."""
-        job, last, batch = document["job"], document["last"], document["batch"]
+        job, last = document["job"], document["last"]
         return cls(
             None if job is None else SampleJob.from_document(job),
             None if last is None else LastSample.from_document(last),
-            None if batch is None else Batch(*batch),
         )

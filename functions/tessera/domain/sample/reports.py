@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tessera.domain.batch import Batch
 from tessera.domain.configuration import DatasetKind
 from tessera.domain.merge_policy import GraphType, MergePolicy
-from tessera.domain.sample.job import Batch, Cause, SampleJob, Scope
+from tessera.domain.sample.job import Cause, SampleJob, Scope
 from tessera.domain.sample.tally import EXPIRY_DAYS, SILENT_DAYS, Figure, Tally, named, parts_of
 from tessera.domain.times import iso_ms
 
@@ -140,10 +141,7 @@ class Reports:
         """Name the combinations by the registered codes, in the order of their characters: capitals first."""
         found = self._overlap(Figure.NAMESPACE_SETS)
         return dict(
-            sorted(
-                (",".join(sorted(map(self._names.code, names.split(",")))), count)
-                for names, count in found.items()
-            )
+            sorted((",".join(sorted(map(self._names.code, names.split(",")))), count) for names, count in found.items())
         )
 
     def _unstitched(self) -> Report:
@@ -204,7 +202,10 @@ class Reports:
 
 
 def status_of(reports: Reports, job: SampleJob, policy: MergePolicy, batch: Batch | None, at_ms: int) -> Report:
-    """Describe a job that is done; whether another one runs is added when it is asked for (contract: §4.2)."""
+    """Describe a job that is done; whether another one runs is added when it is asked for (contract: §4.2).
+
+    ``batch`` is the last one that was ingested, if any was.
+    """
     documents = _quoted(str(reports.documents))
     strategy = f"{policy.attribute_merge.value}_{'auto' if policy.graph is GraphType.PRIVATE else policy.graph.value}"
     return {
@@ -212,7 +213,7 @@ def status_of(reports: Reports, job: SampleJob, policy: MergePolicy, batch: Batc
         "docCount": documents,
         "cosmosDocCount": documents,
         "totalFragmentCount": reports.fragments,
-        "lastSuccessfulBatchTimestamp": _quoted("null" if batch is None else moment(batch.at_ms)),
+        "lastSuccessfulBatchTimestamp": _quoted("null" if batch is None else moment(batch.finished_ms)),
         "streamingDriven": _quoted("true" if job.cause is Cause.STREAM else "false"),
         "totalRows": str(reports.profiles),
         "lastBatchId": _quoted("null" if batch is None else batch.id),

@@ -4,7 +4,7 @@
 |---|---|
 | ``jobs/<tenant>/sample/<job>/plan.json`` | one JSON array of shares, for the map over them; written once |
 | ``jobs/<tenant>/sample/<job>/tallies/<name>`` | what a worker has counted of its share so far |
-| ``samples/<tenant>/<job>`` | all reports of a job by name |
+| ``samples/<tenant>/<job>.json`` | all reports of a job by name |
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import orjson
 from botocore.exceptions import ClientError
 
 from tessera.domain.tenant import Tenant
-from tessera.storage.codec import pack, unpack
+from tessera.storage.codec import FORMAT_VERSION, pack, unpack
 from tessera.storage.lake_objects import CHANGED, METADATA, MISSING, code_of
 
 if TYPE_CHECKING:
@@ -64,13 +64,19 @@ class SampleLake:
             yield from map(unpack, pool.map(self._expected, keys))
 
     def write_reports(self, tenant: Tenant, job_id: str, reports: Mapping[str, Any]) -> None:
-        """Write all reports of a job."""
-        self._put(_reports(tenant, job_id), pack(reports), _PACKED)
+        """Write all reports of a job, in the order in which they are shown."""
+        self._put(_reports(tenant, job_id), orjson.dumps({"v": FORMAT_VERSION, "reports": reports}), _JSON)
 
     def reports(self, tenant: Tenant, job_id: str) -> Mapping[str, Any] | None:
         """Read all reports of a job, ``None`` when they are not kept any more."""
         body = self._get(_reports(tenant, job_id))
-        return None if body is None else unpack(body)
+        if body is None:
+            return None
+        document = orjson.loads(body)
+        if document["v"] != FORMAT_VERSION:
+            raise ValueError(f"the reports of {job_id} have format {document['v']!r}: written by a newer version?")
+        reports: Mapping[str, Any] = document["reports"]
+        return reports
 
     def _put(self, key: str, body: bytes, content_type: str, **condition: Any) -> None:
         self._client.put_object(
@@ -97,4 +103,4 @@ def _job(tenant: Tenant, job_id: str) -> str:
 
 
 def _reports(tenant: Tenant, job_id: str) -> str:
-    return f"samples/{tenant.key}/{job_id}"
+    return f"samples/{tenant.key}/{job_id}.json"

@@ -19,6 +19,8 @@ ROUTES = {
     "/data/core/ups/config/mergePolicies/{proxy+}",
     "/data/core/ups/export/jobs",
     "/data/core/ups/export/jobs/{proxy+}",
+    "/data/core/ups/previewsamplestatus",
+    "/data/core/ups/previewsamplestatus/{proxy+}",
     "/data/core/ca/attributes",
     "/data/core/ca/attributes/{proxy+}",
     "/data/foundation/catalog/dataSets",

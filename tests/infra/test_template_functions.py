@@ -24,6 +24,8 @@ NAMES = {
     *(f"tessera-export-{task}" for task in ("plan", "gather", "settle", "write", "finish", "fail")),
     *(f"tessera-ingest-{task}" for task in ("plan", "validate", "decide", "apply", "remove", "finish", "fail")),
     "tessera-ingest-discard",
+    "tessera-api-preview-sample-status",
+    *(f"tessera-sample-{task}" for task in ("plan", "count", "finish", "fail")),
 }
 # The only calls that may name every resource, for AWS offers none to name.
 NAMELESS = {
@@ -168,6 +170,11 @@ def test_nothing_is_allowed_on_everything(which: str, request: pytest.FixtureReq
         ("tessera-export-write", set(), {"dynamodb:GetItem"}),
         ("tessera-export-finish", set(), NOTE),
         ("tessera-export-fail", set(), NOTE),
+        ("tessera-api-preview-sample-status", set(), NOTE),
+        ("tessera-sample-plan", QUERY, NOTE),
+        ("tessera-sample-count", QUERY, NOTE),
+        ("tessera-sample-finish", set(), NOTE | QUERY),
+        ("tessera-sample-fail", set(), NOTE),
         ("tessera-backfill-begin", set(), NOTE),
         ("tessera-backfill-plan", QUERY, NOTE),
         ("tessera-backfill-fill", REBUILD, NOTE | QUERY),
@@ -188,7 +195,7 @@ def test_who_may_use_the_index_may_only_query_it(aws: Deployment) -> None:
         if "/index/" in json.dumps(one["Resource"])
     }
     expected = {"tessera-api-merge-policies", "tessera-backfill-plan", "tessera-backfill-fill"}
-    expected |= {"tessera-export-plan", "tessera-export-gather"}
+    expected |= {"tessera-export-plan", "tessera-export-gather", "tessera-sample-plan", "tessera-sample-count"}
     assert users == {name: ["dynamodb:Query"] for name in expected}
 
 
@@ -224,6 +231,11 @@ def test_who_may_use_the_index_may_only_query_it(aws: Deployment) -> None:
         ("tessera-export-write", "jobs", "jobs exports", ""),
         ("tessera-export-finish", "jobs exports", "exports active", "exports"),
         ("tessera-export-fail", "exports", "", "exports"),
+        ("tessera-api-preview-sample-status", "samples", "", ""),
+        ("tessera-sample-plan", "jobs", "jobs", ""),
+        ("tessera-sample-count", "jobs", "jobs", ""),
+        ("tessera-sample-finish", "jobs", "samples", ""),
+        ("tessera-sample-fail", "", "", ""),
         ("tessera-backfill-begin", "", "", ""),
         ("tessera-backfill-plan", "", "jobs", ""),
         ("tessera-backfill-fill", "jobs", "jobs", ""),
@@ -265,17 +277,27 @@ def test_who_may_start_which_machine(aws: Deployment) -> None:
         if "states:StartExecution" in as_list(one["Action"])
     }
     wanted = {
-        "api-batches": ("Ingest", "INGEST_STATE_MACHINE_ARN"),
-        "drop-take": ("Ingest", "INGEST_STATE_MACHINE_ARN"),
-        "api-entities": ("Delete", "DELETE_STATE_MACHINE_ARN"),
-        "api-computed-attributes": ("Backfill", "BACKFILL_MACHINE"),
-        "api-export-jobs": ("Export", "EXPORT_STATE_MACHINE_ARN"),
+        "api-batches": ("IngestMachine", "INGEST_STATE_MACHINE_ARN"),
+        "drop-take": ("IngestMachine", "INGEST_STATE_MACHINE_ARN"),
+        "api-entities": ("DeleteMachine", "DELETE_STATE_MACHINE_ARN"),
+        "api-computed-attributes": ("BackfillMachine", "BACKFILL_MACHINE"),
+        "api-export-jobs": ("ExportMachine", "EXPORT_STATE_MACHINE_ARN"),
+        "api-preview-sample-status": ("SampleMachine", "SAMPLE_STATE_MACHINE_ARN"),
+        # By its name: tasks of the machine itself, and of those that were made before it.
+        **dict.fromkeys(
+            ("ingest-finish", "stream-close", "sample-finish", "sample-fail"),
+            (":stateMachine:tessera-sample", "SAMPLE_STATE_MACHINE_ARN"),
+        ),
     }
     assert set(starters) == {f"tessera-{function}" for function in wanted}
     for function, (machine, variable) in wanted.items():
-        assert f"{machine}Machine" in starters[f"tessera-{function}"]
+        assert machine in starters[f"tessera-{function}"]
         variables = functions(aws)[f"tessera-{function}"]["Environment"]["Variables"]
         assert [key for key in variables if "_MACHINE" in key] == [variable]
+    machines = [
+        one["Properties"]["StateMachineName"] for one in aws.resources("AWS::StepFunctions::StateMachine").values()
+    ]
+    assert "tessera-sample" in machines
 
 
 def test_environment(aws: Deployment) -> None:

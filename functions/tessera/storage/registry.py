@@ -15,6 +15,7 @@
 | ``<tenant>#job`` | ULID | a job, by ``kind``, and how far it is |
 | ``<tenant>#export`` | id, sixteen digits | an export job |
 | ``<tenant>#export-share#<job>`` | share | how far the worker of a share of an export is; with ``ttl`` |
+| ``<tenant>#sample``, ``#sample-day``, ``#sample-share#<job>`` | see ``samples`` | samples and their reports |
 | ``<tenant>#exported`` | dataset id | the batches that the last export brought into a dataset |
 | ``<tenant>#policy`` | policy id, version in ten digits | a superseded version of a merge policy |
 | ``<tenant>#attribute`` | UUID | the definition of a computed attribute |

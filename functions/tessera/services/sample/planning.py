@@ -32,7 +32,11 @@ _WITHOUT_DEFAULT = MergePolicy("", "")
 
 
 class Planner:
-    """Plans a job, once: what it looks at is kept, so however often it is asked for it is the same."""
+    """Plans a job, once: what it looks at is kept, so however often it is asked for it is the same.
+
+    A check finds one due if profiles changed by more than ``threshold_percent``. Of ``measured_persons`` each item is
+    looked at.
+    """
 
     def __init__(
         self,
@@ -43,6 +47,7 @@ class Planner:
         executor: Executor,
         threshold_percent: float,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        measured_persons: int = MEASURED_PERSONS,
     ) -> None:
         self._states = states
         self._configurations = configurations
@@ -51,6 +56,7 @@ class Planner:
         self._executor = executor
         self._threshold = threshold_percent
         self._clock_ms = clock_ms
+        self._measured_persons = measured_persons
 
     def plan(self, tenant: Tenant, job_id: str, cause: Cause) -> int:
         """Begin a job if one is due and none is running; return how many shares it has, none if it is not begun."""
@@ -101,7 +107,7 @@ class Planner:
         # Of identities and what they have in datasets: rather too many.
         estimate = estimated_identities(self._index, self._executor, tenant, configuration, GraphType.PRIVATE)
         shards = sampled_shards(estimate)
-        measured = min(shards, shards_with(MEASURED_PERSONS, estimate))
+        measured = min(shards, shards_with(self._measured_persons, estimate))
         counted = min(shards, shards_with(CENSUS_IDENTITIES, estimate))
         shares = [
             asdict(replace(share, last=min(share.last, shards - 1)))

@@ -7,6 +7,7 @@ import random
 import time
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import boto3
@@ -15,12 +16,15 @@ from aepp.customerprofile import Profile
 
 from api import preview_sample_status as preview
 from jobs import ingest, stream
+from tessera.domain.identity import shard_of
 from tessera.domain.merge_policy import AttributeMerge, GraphType, MergePolicy
 from tessera.domain.sample.job import Cause
 from tessera.domain.times import DAY_MS, iso_ms
+from tessera.services.sample import planning
 from tests.integration import export_machine, sample_machine
 from tests.integration.adobe import signed_in
 from tests.integration.conftest import CLIENT_ID, Answer, Caller, client_document
+from tests.integration.documented import Documented
 from tests.integration.test_export import APP, CRM, HOUR, LOYALTY, NOW, SHOP, TENANT, World, who
 
 PATH = preview.PATH
@@ -45,13 +49,13 @@ class Clock:
 
 
 class Sampled(World):
-    """A sandbox whose samples are taken and read over HTTP."""
+    """A sandbox whose samples are taken and read over HTTP; every answer is what the OpenAPI document says."""
 
     def get(self, path: str = "", **query: str) -> Answer:
-        return self.call(preview.handler, "GET", PATH + path, query=query)
+        return Documented(self.call)(preview.handler, "GET", PATH + path, query=query)
 
     def ask_for_one(self) -> Answer:
-        return self.call(preview.handler, "POST", PATH)
+        return Documented(self.call)(preview.handler, "POST", PATH)
 
     def sample(self) -> dict[str, Any]:
         """Take a sample; return all reports, and the status under ""."""
@@ -350,6 +354,34 @@ def test_insight_into_the_store(world: Sampled) -> None:
     parts = cost["tableStorage"] + cost["indexStorage"] + cost["pointInTimeRecovery"]
     assert cost["total"] == pytest.approx(parts, abs=2e-6)
     assert cost["currency"] == "USD"
+
+
+def test_of_a_large_store_some_shards_are_counted(
+    world: Sampled, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the shards, in several shares; the items of who is in the first quarter are looked at."""
+    monkeypatch.setattr(planning, "estimated_identities", lambda *_: 1000)
+    monkeypatch.setattr("tessera.domain.sample.size.FULL_BELOW", 500)
+    monkeypatch.setattr(sample_machine.sample, "Planner", partial(planning.Planner, measured_persons=250))
+    monkeypatch.setattr("tessera.domain.export.share.PERSONS_PER_SHARE", 100)
+    people = [who(number) for number in range(60)]
+    world.write(CRM, *(([one], {"x": 1}) for one in people))
+    world.write(SHOP, *(([one], event(number)) for number, one in enumerate(people)))
+    reports = world.sample()
+    sampled = sum(shard_of(one.xid(TENANT)) < 128 for one in people)
+    measured = sum(shard_of(one.xid(TENANT)) < 64 for one in people)
+    assert 0 < measured < sampled < 60
+    status = reports[""]
+    assert (status["numRowsToRead"], status["totalRows"]) == (str(sampled), str(2 * sampled))
+    assert status["samplingRatio"] == 0.5
+    row = reports["dataset"]["data"][0]
+    assert (row["sampleCount"], row["fullIDsCount"]) == (sampled, 2 * sampled)
+    assert (row["samplePercentage"], row["fullIDsPercentage"]) == (1.0, 1.0)
+    assert reports["dataset/overlap"]["data"] == {"crm,shop": 2 * sampled}
+    assert reports["unstitchedProfiles"]["data"]["totalNumberOfEvents"] == 4 * measured
+    assert status["docCount"] == f'"{2 * sampled + 4 * measured}"'
+    # The same shards are looked at again: nothing has changed.
+    assert due(clock, "batch") == "not due"
 
 
 # When a sample is taken

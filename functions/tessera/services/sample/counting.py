@@ -76,12 +76,12 @@ class Sampler:
             (counted,) = self._lake.tallies(tenant, job_id, [at.tally])
             tally = Tally.from_document(counted)
         while not at.done:
-            job = self._states.state(tenant).job
-            if job is None or job.id != job_id or job.scope is None:
+            state = self._states.state(tenant)
+            if state.job is None or state.job.scope is None or not state.works_on(job_id):
                 return True
             if self._clock() > deadline:
                 return False
-            shard, after, done = self._count_some(tenant, job.scope, share, at, tally)
+            shard, after, done = self._count_some(tenant, state.job.scope, share, at, tally)
             # By a name of its own: of two workers at the same share one will find that it was too late.
             name = f"{share.name}-{secrets.token_hex(8)}"
             self._lake.write_tally(tenant, job_id, name, tally.to_document())

@@ -8,6 +8,7 @@ from typing import Any
 import boto3
 import pytest
 
+from tessera.domain.sample.job import LONGEST_MS
 from tessera.services.sample import counting
 from tessera.storage import aws
 from tessera.storage.registry import LostRaceError
@@ -162,7 +163,7 @@ def test_a_machine_that_gives_up_leaves_the_reports_of_before(
 def test_a_job_that_has_died_is_not_waited_for(world: Sampled, clock: Clock) -> None:
     few(world)
     dead = world.ask_for_one().json()["id"]
-    clock.now += 25 * 3600 * 1000
+    clock.now += LONGEST_MS
     job = world.ask_for_one().json()["id"]
     assert job != dead
     assert sample_machine.run(job) == "done"

@@ -163,11 +163,11 @@ def _show_store(data: Mapping[str, Any]) -> None:
     _print(table)
 
     cost = data["monthlyCost"]
-    table = _table(f"What keeping it costs in a month, estimated ({cost['pricesOf']})", "", f"{cost['currency']}>")
+    table = _table("Cost of a month, estimated", "", f"{cost['currency']}>")
     for name in ("tableStorage", "indexStorage", "pointInTimeRecovery", "total"):
         table.add_row(name, f"{cost[name]:.6f}", style="bold" if name == "total" else "")
     _print(table)
-    for said in cost["estimates"]:
+    for said in (f"Prices are those of {cost['pricesOf']}.", *cost["estimates"]):
         console.print(said, style="dim")
 
 

@@ -111,7 +111,12 @@ def test_the_terminal_draws_every_report(
     for title in (
         *("Last sample", "Profiles by dataset", "Profiles by exact combination of datasets", "Profiles by namespace"),
         *("Profiles by exact combination of namespaces", "Profiles of a single fragment"),
-        *("Records, and events that would be left", "Graphs by how many identities", "What is stored", "Cost of a month"),
+        *(
+            "Records, and events that would be left",
+            "Graphs by how many identities",
+            "What is stored",
+            "Cost of a month",
+        ),
     ):
         assert title in drawn, drawn
     assert "sampled people" in drawn

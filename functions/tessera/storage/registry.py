@@ -132,6 +132,30 @@ class Registry:
             else:
                 return changed
 
+    def advance(
+        self,
+        partition: str,
+        sort: str,
+        before: Mapping[str, Any] | None,
+        after: Mapping[str, Any],
+        *,
+        expires_s: int | None = None,
+    ) -> None:
+        """Write a document that is new, or in place of what it was before.
+
+        Raises LostRaceError when somebody else wrote it meanwhile.
+        """
+        if before is None:
+            self.write([self.putting(partition, sort, after, only_new=True, expires_s=expires_s)])
+            return
+
+        def advanced(document: dict[str, Any]) -> dict[str, Any]:
+            if pack(document) != pack(before):
+                raise LostRaceError
+            return dict(after)
+
+        self.change(partition, sort, advanced)
+
     def change_all(
         self,
         keys: Sequence[tuple[str, str]],

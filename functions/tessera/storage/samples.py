@@ -15,7 +15,7 @@ from typing import Any
 
 from tessera.domain.sample.job import Checkpoint, SampleState
 from tessera.domain.tenant import Tenant
-from tessera.storage.registry import LostRaceError, Registry
+from tessera.storage.registry import Registry
 
 REPORTS_KEPT_DAYS = 400
 _DAY_S = 24 * 3600
@@ -73,19 +73,13 @@ class SampleStore:
 
     def advance(self, tenant: Tenant, job_id: str, share: str, before: Checkpoint, after: Checkpoint) -> None:
         """Note how far a worker is. Raises LostRaceError when another worker of the same share was faster."""
-        partition = _shares(tenant, job_id)
-        if before == Checkpoint():
-            expires_s = int(self._clock()) + _SHARES_KEPT_S
-            new = self._registry.putting(partition, share, after.to_document(), only_new=True, expires_s=expires_s)
-            self._registry.write([new])
-            return
-
-        def advanced(document: dict[str, Any]) -> dict[str, Any]:
-            if Checkpoint.from_document(document) != before:
-                raise LostRaceError
-            return after.to_document()
-
-        self._registry.change(partition, share, advanced)
+        self._registry.advance(
+            _shares(tenant, job_id),
+            share,
+            None if before == Checkpoint() else before.to_document(),
+            after.to_document(),
+            expires_s=int(self._clock()) + _SHARES_KEPT_S,
+        )
 
 
 def _samples(tenant: Tenant) -> str:

@@ -1,8 +1,8 @@
 """$: what the measured work costs on AWS, and what stands there while nobody calls.
 
 A function's duration is its CPU time, stretched where its memory buys less than a whole core, and the time it waits.
-A core of this machine counts for a core of Lambda's. Free tiers and what is stored ($0.25 per GB and month in
-DynamoDB, $0.20 for its point-in-time recovery, $0.023 in S3) are left out.
+A core of this machine counts for a core of Lambda's. Free tiers and what is stored are left out; the latter is in the
+report of a store (`tessera.domain.sample.insight`).
 """
 
 from __future__ import annotations

@@ -22,17 +22,16 @@ from tessera.services.ingestion.deciding import Decider
 from tessera.services.ingestion.discarding import Discarder
 from tessera.services.ingestion.planning import Planner
 from tessera.services.ingestion.validation import Validator
-from tessera.services.sample.checks import SampleChecks
 from tessera.services.schema_versions import SchemaVersions
 from tessera.storage import aws
 from tessera.storage.batches import BatchStore
 from tessera.storage.configuration import ConfigurationStore
-from tessera.storage.executions import Executions
 from tessera.storage.lake import Lake
 from tessera.storage.registry import Registry
 
 if TYPE_CHECKING:
     from tessera.services.ingestion.removing import Remover
+    from tessera.services.sample.checks import SampleChecks
 
 Event = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -83,7 +82,12 @@ def _remover() -> Remover:
     return Remover(_batches(), _configurations(), _lake(), table, ThreadPoolExecutor(aws.CONNECTIONS))
 
 
+@cache
 def _checks() -> SampleChecks:
+    # Here, so that the other tasks do not load what only this one needs.
+    from tessera.services.sample.checks import SampleChecks  # noqa: PLC0415
+    from tessera.storage.executions import Executions  # noqa: PLC0415
+
     return SampleChecks(Executions(aws.stepfunctions, lambda: os.environ["SAMPLE_STATE_MACHINE_ARN"]))
 
 

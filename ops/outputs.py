@@ -24,6 +24,7 @@ class Outputs:
     delete_state_machine_arn: str
     backfill_state_machine_arn: str
     export_state_machine_arn: str
+    sample_state_machine_arn: str
     stream_queue_url: str
     window_queue_url: str
     stream_dead_letters_url: str
@@ -52,6 +53,7 @@ class Outputs:
                 delete_state_machine_arn=values["DeleteStateMachineArn"],
                 backfill_state_machine_arn=values["BackfillStateMachineArn"],
                 export_state_machine_arn=values["ExportStateMachineArn"],
+                sample_state_machine_arn=values["SampleStateMachineArn"],
                 stream_queue_url=values["StreamQueueUrl"],
                 window_queue_url=values["WindowQueueUrl"],
                 stream_dead_letters_url=values["StreamDeadLettersUrl"],
@@ -74,6 +76,7 @@ class Outputs:
             "DELETE_STATE_MACHINE_ARN": self.delete_state_machine_arn,
             "BACKFILL_MACHINE": self.backfill_state_machine_arn,
             "EXPORT_STATE_MACHINE_ARN": self.export_state_machine_arn,
+            "SAMPLE_STATE_MACHINE_ARN": self.sample_state_machine_arn,
             "STREAM_QUEUE_URL": self.stream_queue_url,
             "WINDOW_QUEUE_URL": self.window_queue_url,
         }

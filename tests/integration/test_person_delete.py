@@ -19,11 +19,11 @@ from tessera.domain.errors import EntityNotFoundError, NotFoundError, TooManyRel
 from tessera.domain.graph import Head
 from tessera.domain.identity import Identity, Xid
 from tessera.domain.merge_policy import GraphType, MergePolicy
-from tessera.domain.place import Place, accepted_ms, batch_place, cutoff_place
+from tessera.domain.place import GRACE_MS, Place, accepted_ms, batch_place, cutoff_place
 from tessera.domain.rows import PlacedRow, accept
 from tessera.domain.tenant import Tenant
 from tessera.services import deletion, sweep
-from tessera.services.deletion import GRACE_MS, Deletions
+from tessera.services.deletion import Deletions
 from tessera.services.profile_reader import Person, ProfileReader
 from tessera.services.profile_writer import ProfileWriter
 from tessera.services.sweep import Sweep

@@ -17,6 +17,7 @@ from ops.openapi import (
     batches,
     computed_attributes,
     datasets,
+    erasures,
     export_jobs,
     identities,
     inlets,
@@ -36,6 +37,7 @@ AREAS = (
     merge_policies.AREA,
     computed_attributes.AREA,
     export_jobs.AREA,
+    erasures.AREA,
     identities.AREA,
     schema_registry.AREA,
     datasets.AREA,
@@ -48,7 +50,7 @@ _PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 _PARAMETER = re.compile(r"\{(\w+)\+?\}")
 _WITH_BODY = {"POST", "PUT", "PATCH"}
 _TEXT = (
-    "Profiles, merge policies, computed attributes, identities, schemas, datasets, batches, inlets and streaming in "
+    "Profiles, merge policies, computed attributes, exports, erasures, identities, schemas, datasets, batches, inlets and streaming in "
     f"the paths, bodies and errors of Adobe Experience Platform. What is marked `{MARK}` is not Adobe's. "
     "`x-permission` is what a client must be registered for. Names of query parameters are read in any case, a "
     "trailing slash is passed over and every error has a JSON body."

@@ -142,17 +142,22 @@ class ErasingWorld(World):
         return found
 
 
-def everything() -> dict[str, str]:
-    """Every item of both tables and every object of the lake in every version, decoded, by what it is."""
+def everything(prefix: str = "") -> dict[str, str]:
+    """Every item of both tables and every object of the lake in every version, decoded, by what it is.
+
+    With a ``prefix``, only the objects whose keys begin with it.
+    """
     found: dict[str, str] = {}
     client = boto3.client("dynamodb")
-    for table in (aws.profile_table(), aws.registry_table()):
+    for table in () if prefix else (aws.profile_table(), aws.registry_table()):
         for item in client.scan(TableName=table, ConsistentRead=True)["Items"]:
             name = f"{table}:{item['pk']['S']}:{item['sk']['S']}"
             found[name] = " ".join(_decoded(value) for value in item.values())
     s3 = boto3.client("s3")
-    for version in s3.list_object_versions(Bucket=aws.lake_bucket()).get("Versions", ()):
-        body = s3.get_object(Bucket=aws.lake_bucket(), Key=version["Key"], VersionId=version["VersionId"])["Body"].read()
+    for version in s3.list_object_versions(Bucket=aws.lake_bucket(), Prefix=prefix).get("Versions", ()):
+        body = s3.get_object(Bucket=aws.lake_bucket(), Key=version["Key"], VersionId=version["VersionId"])[
+            "Body"
+        ].read()
         found[f"lake:{version['Key']}"] = _text(body)
     return found
 

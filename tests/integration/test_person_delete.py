@@ -96,6 +96,7 @@ class World:
     machine: Machine = field(default_factory=Machine)
     pauses: list[float] = field(default_factory=list)
     rows: Sequence[tuple[str, PlacedRow]] = field(default_factory=lambda: list(dalia()))
+    people: Sequence[Identity] = PERSON
 
     def __post_init__(self) -> None:
         self.configurations = ConfigurationStore(aws.dynamodb(), aws.registry_table())
@@ -174,7 +175,7 @@ class World:
 
     def stored(self) -> dict[tuple[Identity, str], dict[str, Any]]:
         """Everything the table holds of this sandbox, read by a scan."""
-        names = {self.xid(identity): identity for identity in PERSON}
+        names = {self.xid(identity): identity for identity in self.people}
         items = boto3.client("dynamodb").scan(TableName=aws.profile_table(), ConsistentRead=True)["Items"]
         return {
             (names[Xid(item["pk"]["S"].rpartition("#")[2])], item["sk"]["S"]): item

@@ -22,7 +22,7 @@ from tessera.domain.tenant import Tenant
 from tessera.domain.ulid import ulid
 from tessera.services.deletion import Machine
 from tessera.services.erasure.cutting import Cut, Cutter
-from tessera.services.erasure.ports import Erasures, Heads, Lists, Register
+from tessera.services.erasure.ports import Erasures, Heads, Line, Lists, Register
 
 HELD = "held"
 ALONE = "its graph has collapsed, so who else belongs to the person is not known: name every identity"
@@ -35,7 +35,7 @@ WORKING_S = 7 * 60
 class _Part:
     """What a part of a list comes to."""
 
-    lines: list[tuple[int, Outcome, str]] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
     # One head of every person, by the graph it stands for.
     persons: dict[tuple[Xid, ...], Head] = field(default_factory=dict)
 
@@ -102,12 +102,11 @@ class Acceptance:
                 if erasure.accepted_parts == number:
                     raise
                 continue
-            part, cuts = self._cut_off(tenant, erasure, entries)
+            lines, cuts = self._cut_off(tenant, erasure, number, entries)
             until_ms = max([until_ms, *(cut.until_ms for cut in cuts)])
             reached = sorted({xid for cut in cuts for xid in cut.xids})
             self._lists.write_reached(tenant, job_id, number, reached)
-            self._lists.write_lines(tenant, job_id, number, part.lines)
-            outcomes = [outcome for _, outcome, _ in part.lines]
+            outcomes = [outcome for _, outcome, _ in lines]
             erasure = self._note(tenant, job_id, number, outcomes, len(reached))
         self._cutter.wait(until_ms)
         self._lists.forget_lists(tenant, job_id)
@@ -121,8 +120,17 @@ class Acceptance:
         now_ms = self._clock_ms()
         return self._erasures.change(tenant, job_id, lambda known: known.accepting(part, outcomes, reached, now_ms))
 
-    def _cut_off(self, tenant: Tenant, erasure: Erasure, entries: Sequence[Entry]) -> tuple[_Part, list[Cut]]:
+    def _cut_off(
+        self, tenant: Tenant, erasure: Erasure, number: int, entries: Sequence[Entry]
+    ) -> tuple[Sequence[Line], list[Cut]]:
+        """Cut off everyone whom a part is about; answers what became of its lines."""
         part = self._judged(tenant, erasure, entries)
+        try:
+            lines = self._lists.lines(tenant, erasure.id, number)
+        except NotFoundError:
+            # Before anything is done: whoever is held for the first time is known from then on.
+            lines = part.lines
+            self._lists.write_lines(tenant, erasure.id, number, lines)
 
         def change(head: Head, place: Place) -> Head:
             erased = head.erasing(place)
@@ -139,7 +147,7 @@ class Acceptance:
                 if set(done.xids) <= set(known.graph):
                     return done
 
-        return part, list(self._executor.map(cut, part.persons.values()))
+        return lines, list(self._executor.map(cut, part.persons.values()))
 
     def _judged(self, tenant: Tenant, erasure: Erasure, entries: Sequence[Entry]) -> _Part:
         """Tell what each line comes to, and whom the part is about, each person once."""

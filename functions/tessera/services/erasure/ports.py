@@ -11,6 +11,9 @@ from tessera.domain.graph import Head
 from tessera.domain.identity import Xid
 from tessera.domain.tenant import Tenant
 
+# The number of a line, what became of it and, where it did not go as asked, why.
+Line = tuple[int, Outcome, str]
+
 
 class Heads(Protocol):
     """Where heads are read and written."""
@@ -65,8 +68,11 @@ class Lists(Protocol):
     def reached(self, tenant: Tenant, job_id: str, part: int) -> list[Xid]:
         """Read whom a part reaches."""
 
-    def write_lines(self, tenant: Tenant, job_id: str, part: int, lines: Sequence[tuple[int, Outcome, str]]) -> None:
+    def write_lines(self, tenant: Tenant, job_id: str, part: int, lines: Sequence[Line]) -> None:
         """Write what became of the lines of a part."""
+
+    def lines(self, tenant: Tenant, job_id: str, part: int) -> list[Line]:
+        """Read what became of the lines of a part, or raise NotFoundError."""
 
 
 class Register(Protocol):

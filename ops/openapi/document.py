@@ -51,7 +51,8 @@ _PARAMETER = re.compile(r"\{(\w+)\+?\}")
 _WITH_BODY = {"POST", "PUT", "PATCH"}
 _TEXT = (
     "Profiles, merge policies, computed attributes, exports, erasures, identities, schemas, datasets, batches, inlets "
-    f"and streaming in the paths, bodies and errors of Adobe Experience Platform. What is marked `{MARK}` is not Adobe's. "
+    "and streaming in the paths, bodies and errors of Adobe Experience Platform. "
+    f"What is marked `{MARK}` is not Adobe's. "
     "`x-permission` is what a client must be registered for. Names of query parameters are read in any case, a "
     "trailing slash is passed over and every error has a JSON body."
 )

@@ -348,8 +348,8 @@ def outcome(world: ErasingWorld) -> Any:
     return set(world.stored()), kept, sources, lists, holds
 
 
-# A list of one part dies at every call; one of several, which takes more of them, at some.
-@pytest.mark.parametrize(("lines", "stride"), [(1000, 1), (2, 7)])
+# Dying at every call takes minutes: with a stride of 1, that is what this does.
+@pytest.mark.parametrize(("lines", "stride"), [(1000, 5), (2, 17)])
 def test_dying_anywhere_the_machine_ends_what_was_begun(
     cloud: None, monkeypatch: pytest.MonkeyPatch, lines: int, stride: int
 ) -> None:
@@ -379,7 +379,6 @@ def test_dying_anywhere_the_machine_ends_what_was_begun(
             world.erase(EMAIL, STRANGER, CRM_ID, hold=True)
         world.now_ms += 60_000
         world.work()
-        world.work()
         return world, died
 
     def without_lists(found: Any) -> Any:
@@ -389,7 +388,7 @@ def test_dying_anywhere_the_machine_ends_what_was_begun(
     expected = outcome(play(None)[0])
     assert expected[0] == {*ONLY_HEADS, (STRANGER, "H")}
     # A person who is named in two parts of the list is reached by both.
-    assert expected[1][2:] == (4 if stride == 1 else 7, {"records": 1, "streams": 1, "events": 2}, 0)
+    assert expected[1][2:] == (4 if lines > 2 else 7, {"records": 1, "streams": 1, "events": 2}, 0)
     assert expected[3] == []
     assert set(expected[4].values()) == {True}
     deaths = 0

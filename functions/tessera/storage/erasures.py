@@ -33,7 +33,7 @@ class ErasureStore:
 
     def add(self, tenant: Tenant, erasure: Erasure) -> None:
         """Write a new erasure."""
-        self._registry.put(jobs_of(tenant), erasure.id, erasure.to_document(), only_new=True)
+        self._registry.change_all([(jobs_of(tenant), erasure.id)], _unless_there([erasure.to_document()]))
 
     def get(self, tenant: Tenant, job_id: str) -> Erasure:
         """Read an erasure.
@@ -88,9 +88,11 @@ class ErasureStore:
 
     def _note(self, tenant: Tenant, job_id: str, notes: Mapping[str, Any]) -> None:
         partition = _found(tenant, job_id)
-        writes = [self._registry.putting(partition, sort, document) for sort, document in sorted(notes.items())]
-        for start in range(0, len(writes), _TRANSACTION):
-            self._registry.write(writes[start : start + _TRANSACTION])
+        for start in range(0, len(notes), _TRANSACTION):
+            sorts = sorted(notes)[start : start + _TRANSACTION]
+            self._registry.change_all(
+                [(partition, sort) for sort in sorts], _unless_there([notes[one] for one in sorts])
+            )
 
 
 class HoldRegister:
@@ -121,6 +123,12 @@ class HoldRegister:
         """Walk all identities that were ever held in order, starting behind one."""
         for sort, document in self._registry.each(_holds(tenant), after=after):
             yield Xid(sort), document["history"]
+
+
+def _unless_there(
+    documents: Sequence[Mapping[str, Any]],
+) -> Callable[[Sequence[dict[str, Any] | None]], list[Mapping[str, Any] | None]]:
+    return lambda known: [None if before else one for before, one in zip(known, documents, strict=True)]
 
 
 def _sort(source: Source) -> str:

@@ -27,7 +27,7 @@ from tessera.services.write_report import WriteReport
 
 ROWS_PER_SLICE = 1000
 
-_HELD = RowError(HELD, "the row names an identity of a person who is held: nothing of them is taken until it is lifted")
+_HELD = "the row names an identity of a person who is held: nothing of them is taken until it is lifted"
 
 
 class ProfileStore(HeadStore, EventStore, RecordStore, Protocol):
@@ -101,7 +101,7 @@ class ProfileWriter:
             return report
         live = [item for item in rows if dataset.takes(item.place) and survives(item.place, dataset.cutoff)]
         heads, held = self._prepare_heads(tenant, dataset, configuration, live)
-        report.refused = dict.fromkeys(held, _HELD)
+        report.refused = {place: RowError(HELD, _HELD) for place in held}
         lease.check()
         live = [
             item for item in live if item.place not in held and _is_live(item, heads.get(item.row.primary.xid(tenant)))

@@ -22,7 +22,8 @@ from tessera.domain.tenant import Tenant
 from tessera.domain.ulid import ulid
 from tessera.services.deletion import Machine
 from tessera.services.erasure.cutting import Cut, Cutter
-from tessera.services.erasure.ports import Erasures, Heads, Line, Lists, Register
+from tessera.services.erasure.ports import Erasures, Heads, Lists, Register
+from tessera.storage.erasure_lake import Line
 
 HELD = "held"
 ALONE = "its graph has collapsed, so who else belongs to the person is not known: name every identity"

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
-from tessera.domain.erasure import Erasure, HoldingExport, Outcome, Source
+from tessera.domain.erasure import Erasure, HoldingExport, Source
 from tessera.domain.erasure_list import Entry
 from tessera.domain.graph import Head
 from tessera.domain.identity import Xid
 from tessera.domain.tenant import Tenant
-
-# The number of a line, what became of it and, where it did not go as asked, why.
-Line = tuple[int, Outcome, str]
+from tessera.storage.erasure_lake import Line
 
 
 class Heads(Protocol):

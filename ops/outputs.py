@@ -22,6 +22,7 @@ class Outputs:
     lake_bucket: str
     ingest_state_machine_arn: str
     delete_state_machine_arn: str
+    erase_state_machine_arn: str
     backfill_state_machine_arn: str
     export_state_machine_arn: str
     stream_queue_url: str
@@ -50,6 +51,7 @@ class Outputs:
                 lake_bucket=values["LakeBucket"],
                 ingest_state_machine_arn=values["IngestStateMachineArn"],
                 delete_state_machine_arn=values["DeleteStateMachineArn"],
+                erase_state_machine_arn=values["EraseStateMachineArn"],
                 backfill_state_machine_arn=values["BackfillStateMachineArn"],
                 export_state_machine_arn=values["ExportStateMachineArn"],
                 stream_queue_url=values["StreamQueueUrl"],
@@ -72,6 +74,7 @@ class Outputs:
             "TOKEN_JWKS_URL": self.token_jwks_url,
             "INGEST_STATE_MACHINE_ARN": self.ingest_state_machine_arn,
             "DELETE_STATE_MACHINE_ARN": self.delete_state_machine_arn,
+            "ERASE_STATE_MACHINE_ARN": self.erase_state_machine_arn,
             "BACKFILL_MACHINE": self.backfill_state_machine_arn,
             "EXPORT_STATE_MACHINE_ARN": self.export_state_machine_arn,
             "STREAM_QUEUE_URL": self.stream_queue_url,

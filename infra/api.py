@@ -13,6 +13,7 @@ from aws_cdk import aws_wafv2 as waf
 from constructs import Construct
 
 from infra.acknowledge import acknowledge
+from infra.erasure import let_accept
 from infra.function import ServiceFunction
 from infra.jobs import JobsStack
 from infra.layers import make_layer
@@ -113,6 +114,15 @@ def _preview_sample_status(function: ServiceFunction, storage: StorageStack, job
     function.function.add_environment("SAMPLE_STATE_MACHINE_ARN", jobs.sample.state_machine_arn)
 
 
+def _erasures(function: ServiceFunction, storage: StorageStack, jobs: JobsStack) -> None:
+    # A subject's data and the receipt are read, and holds listed.
+    storage.grant_profile(function)
+    storage.grant_registry(function)
+    let_accept(function, storage)
+    function.allow(["states:StartExecution"], [jobs.erase.state_machine_arn])
+    function.function.add_environment("ERASE_STATE_MACHINE_ARN", jobs.erase.state_machine_arn)
+
+
 ENDPOINTS = (
     Endpoint("entities", ("/data/core/ups/access/entities",), _entities),
     Endpoint(
@@ -149,6 +159,15 @@ ENDPOINTS = (
         "preview_sample_status",
         ("/data/core/ups/previewsamplestatus", "/data/core/ups/previewsamplestatus/{proxy+}"),
         _preview_sample_status,
+    ),
+    Endpoint(
+        "erasures",
+        (
+            "/data/core/ups/system/jobs/erasures",
+            "/data/core/ups/system/jobs/erasures/{proxy+}",
+            "/data/core/ups/system/jobs/subjectAccess",
+        ),
+        _erasures,
     ),
     Endpoint("schemas", ("/data/foundation/schemaregistry/{proxy+}",), _schemas),
     Endpoint(

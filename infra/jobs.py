@@ -10,6 +10,7 @@ from constructs import Construct
 
 from infra.backfill import BackfillFunctions, BackfillMachine
 from infra.deletion import DeleteFunctions, DeleteMachine
+from infra.erasure import EraseFunctions, EraseMachine
 from infra.export import ExportFunctions, ExportMachine, ExportTable
 from infra.function import ServiceFunction
 from infra.layers import make_layer
@@ -281,20 +282,28 @@ class JobsStack(Stack):
             memory=WORKER_MEMORY,
             timeout=TIMEOUT,
         )
+        erase = EraseFunctions(
+            self,
+            "Erase",
+            settings=settings,
+            storage=storage,
+            dependencies=dependencies,
+            parquet=parquet,
+            memory=WORKER_MEMORY,
+            timeout=TIMEOUT,
+        )
         ExportTable(self, "ExportTable", settings=settings, bucket=storage.lake.bucket)
         self.ingest = IngestMachine(self, "IngestMachine", settings=settings, storage=storage, functions=ingest).machine
         drop = make_drop(self, settings=settings, storage=storage, dependencies=dependencies, ingest=self.ingest)
         self.functions = (
-            *ingest.all,
-            drop,
-            *delete.all,
-            *backfill.all,
-            *export.all,
-            *sample.all,
+            *(*ingest.all, drop, *delete.all, *erase.all, *backfill.all, *export.all, *sample.all),
             *self.streaming.functions,
         )
         self.delete = DeleteMachine(
             self, "DeleteMachine", settings=settings, functions=delete, longest_writer=TIMEOUT
+        ).machine
+        self.erase = EraseMachine(
+            self, "EraseMachine", settings=settings, functions=erase, longest_writer=TIMEOUT
         ).machine
         self.backfill = BackfillMachine(
             self, "BackfillMachine", settings=settings, storage=storage, functions=backfill
@@ -303,6 +312,7 @@ class JobsStack(Stack):
         self.sample = SampleMachine(self, "SampleMachine", settings=settings, storage=storage, functions=sample).machine
         CfnOutput(self, "IngestStateMachineArn", value=self.ingest.state_machine_arn)
         CfnOutput(self, "DeleteStateMachineArn", value=self.delete.state_machine_arn)
+        CfnOutput(self, "EraseStateMachineArn", value=self.erase.state_machine_arn)
         CfnOutput(self, "BackfillStateMachineArn", value=self.backfill.state_machine_arn)
         for name, queue in {"Stream": self.streaming.messages, "Window": self.streaming.windows}.items():
             CfnOutput(self, f"{name}QueueUrl", value=queue.queue.queue_url)

@@ -66,6 +66,11 @@ class ObservabilityStack(Stack):
             jobs.delete.metric_failed(period=PERIOD, statistic="Sum"),
         )
         alarm(
+            "EraseFailed",
+            "An erase execution failed: see whether the job has acceptedAt, and why it failed in its record",
+            jobs.erase.metric_failed(period=PERIOD, statistic="Sum"),
+        )
+        alarm(
             "BackfillFailed",
             "A backfill execution failed: a computed attribute stays unreadable; its record says why",
             jobs.backfill.metric_failed(period=PERIOD, statistic="Sum"),

@@ -22,6 +22,7 @@ class Outputs:
     lake_bucket: str
     ingest_state_machine_arn: str
     delete_state_machine_arn: str
+    erase_state_machine_arn: str
     backfill_state_machine_arn: str
     export_state_machine_arn: str
     sample_state_machine_arn: str
@@ -51,6 +52,7 @@ class Outputs:
                 lake_bucket=values["LakeBucket"],
                 ingest_state_machine_arn=values["IngestStateMachineArn"],
                 delete_state_machine_arn=values["DeleteStateMachineArn"],
+                erase_state_machine_arn=values["EraseStateMachineArn"],
                 backfill_state_machine_arn=values["BackfillStateMachineArn"],
                 export_state_machine_arn=values["ExportStateMachineArn"],
                 sample_state_machine_arn=values["SampleStateMachineArn"],
@@ -74,6 +76,7 @@ class Outputs:
             "TOKEN_JWKS_URL": self.token_jwks_url,
             "INGEST_STATE_MACHINE_ARN": self.ingest_state_machine_arn,
             "DELETE_STATE_MACHINE_ARN": self.delete_state_machine_arn,
+            "ERASE_STATE_MACHINE_ARN": self.erase_state_machine_arn,
             "BACKFILL_MACHINE": self.backfill_state_machine_arn,
             "EXPORT_STATE_MACHINE_ARN": self.export_state_machine_arn,
             "SAMPLE_STATE_MACHINE_ARN": self.sample_state_machine_arn,

@@ -19,6 +19,8 @@ NAMES = {
     *("tessera-stream-process", "tessera-stream-close"),
     *("tessera-delete-sweep", "tessera-delete-fail"),
     "tessera-drop-take",
+    "tessera-api-erasures",
+    *(f"tessera-erase-{task}" for task in ("accept", "sweep", "search", "fail")),
     *(f"tessera-backfill-{task}" for task in ("begin", "plan", "fill", "finish", "fail")),
     "tessera-api-export-jobs",
     *(f"tessera-export-{task}" for task in ("plan", "gather", "settle", "write", "finish", "fail")),
@@ -163,6 +165,11 @@ def test_nothing_is_allowed_on_everything(which: str, request: pytest.FixtureReq
         ("tessera-drop-take", set(), NOTE),
         ("tessera-delete-sweep", REBUILD, NOTE),
         ("tessera-delete-fail", set(), {"dynamodb:GetItem"} | PUT),
+        ("tessera-api-erasures", READ | HEADS, READ | PUT),
+        ("tessera-erase-accept", HEADS | {"dynamodb:BatchGetItem"}, NOTE),
+        ("tessera-erase-sweep", REBUILD, NOTE),
+        ("tessera-erase-search", set(), NOTE | QUERY),
+        ("tessera-erase-fail", set(), NOTE),
         ("tessera-api-export-jobs", set(), NOTE | QUERY),
         ("tessera-export-plan", QUERY, NOTE),
         ("tessera-export-gather", QUERY, NOTE),
@@ -224,6 +231,11 @@ def test_who_may_use_the_index_may_only_query_it(aws: Deployment) -> None:
         ("tessera-drop-take", "drop raw", "raw drop-rejected", ""),
         ("tessera-delete-sweep", "", "", ""),
         ("tessera-delete-fail", "", "", ""),
+        ("tessera-api-erasures", "jobs", "jobs", ""),
+        ("tessera-erase-accept", "jobs", "jobs", ""),
+        ("tessera-erase-sweep", "jobs", "jobs", ""),
+        ("tessera-erase-search", "jobs exports", "", ""),
+        ("tessera-erase-fail", "", "", ""),
         ("tessera-api-export-jobs", "", "", ""),
         ("tessera-export-plan", "jobs", "jobs", ""),
         ("tessera-export-gather", "", "jobs", ""),
@@ -266,7 +278,13 @@ def test_who_may_delete_for_good(aws: Deployment) -> None:
         for one in granted(aws, name)
         if "s3:DeleteObjectVersion" in as_list(one["Action"])
     }
-    assert found == {"tessera-drop-take": ["/drop/*"], "tessera-ingest-discard": ["/raw/*", "/rejected/*"]}
+    assert found == {
+        "tessera-drop-take": ["/drop/*"],
+        "tessera-ingest-discard": ["/raw/*", "/rejected/*"],
+        # Whom a list names, once everybody is cut off.
+        "tessera-api-erasures": ["/jobs/*"],
+        "tessera-erase-accept": ["/jobs/*"],
+    }
 
 
 def test_who_may_start_which_machine(aws: Deployment) -> None:
@@ -283,6 +301,7 @@ def test_who_may_start_which_machine(aws: Deployment) -> None:
         "api-computed-attributes": ("BackfillMachine", "BACKFILL_MACHINE"),
         "api-export-jobs": ("ExportMachine", "EXPORT_STATE_MACHINE_ARN"),
         "api-preview-sample-status": ("SampleMachine", "SAMPLE_STATE_MACHINE_ARN"),
+        "api-erasures": ("EraseMachine", "ERASE_STATE_MACHINE_ARN"),
         # By its name: tasks of the machine itself, and of those that were made before it.
         **dict.fromkeys(
             ("ingest-finish", "stream-close", "sample-finish", "sample-fail"),
@@ -331,7 +350,7 @@ def test_parquet_only_where_parquet_is_read(aws: Deployment) -> None:
     # The batches' for its previews.
     assert with_two == {
         *("tessera-ingest-plan", "tessera-ingest-validate", "tessera-api-batches"),
-        "tessera-export-write",
+        *("tessera-export-write", "tessera-erase-search"),
     }
 
 

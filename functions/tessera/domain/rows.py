@@ -24,6 +24,8 @@ BAD_VALUE = "INGEST-1510-400"
 TOO_LARGE = "INGEST-1413-400"
 BAD_IDENTITY = "INGEST-1520-400"
 BAD_OPERATION = "INGEST-1530-400"
+# Ours: the contract knows no holds.
+HELD = "TESSERA-INGEST-HELD"
 
 
 class Violation(NamedTuple):

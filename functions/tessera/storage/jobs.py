@@ -23,21 +23,21 @@ class DeletionStore:
 
     def adding(self, tenant: Tenant, job: PersonDeletion) -> TransactWriteItemTypeDef:
         """Describe the writing of a job, to be part of a transaction."""
-        return self._registry.putting(_partition(tenant), job.id, job.to_document())
+        return self._registry.putting(partition(tenant), job.id, job.to_document())
 
     def get(self, tenant: Tenant, job_id: str) -> PersonDeletion:
         """Read a job.
 
         Raises NotFoundError.
         """
-        document = self._registry.get(_partition(tenant), job_id)
+        document = self._registry.get(partition(tenant), job_id)
         if document is None:
             raise _not_found(job_id)
         return PersonDeletion.from_document(document)
 
     def since(self, tenant: Tenant, at_ms: int) -> Iterator[PersonDeletion]:
         """Walk the deletions asked for at a time, in milliseconds since 1970, or later, oldest first."""
-        for _, document in self._registry.each(_partition(tenant), after=ulid(at_ms, 0)):
+        for _, document in self._registry.each(partition(tenant), after=ulid(at_ms, 0)):
             if document["kind"] == PERSON:
                 yield PersonDeletion.from_document(document)
 
@@ -47,7 +47,7 @@ class DeletionStore:
         Raises NotFoundError.
         """
         changed = self._registry.change(
-            _partition(tenant),
+            partition(tenant),
             job_id,
             lambda document: mutate(PersonDeletion.from_document(document)).to_document(),
         )
@@ -56,7 +56,8 @@ class DeletionStore:
         return PersonDeletion.from_document(changed)
 
 
-def _partition(tenant: Tenant) -> str:
+def partition(tenant: Tenant) -> str:
+    """Partition of the registry that holds the jobs of a sandbox."""
     return f"{tenant.key}#job"
 
 

@@ -10,6 +10,7 @@
 | ``jobs/<tenant>/ingest/<batch>/manifest.json`` | one JSON array of chunks, for the map over them |
 | ``jobs/<tenant>/ingest/<batch>/removals.json`` | one JSON array of chunks of the batches it replaces |
 | ``jobs/<tenant>/ingest/<batch>/<step>/<chunk>.json`` | what a worker found |
+| ``jobs/<tenant>/erasure/...`` | lists of persons who are erased: see ``erasure_lake`` |
 | ``stream/...`` | streamed messages and their rows: see ``stream_lake`` |
 | ``jobs/<tenant>/backfill/<attribute>/manifest.json`` | one JSON array of shares, for the map over them |
 | ``jobs/<tenant>/backfill/<attribute>/<share>.json`` | how far a worker is |
@@ -31,7 +32,7 @@ from botocore.exceptions import ClientError
 from tessera.domain.errors import NotFoundError
 from tessera.domain.tenant import Tenant
 from tessera.storage.codec import FORMAT_VERSION
-from tessera.storage.lake_objects import CHANGED, METADATA, MISSING, code_of
+from tessera.storage.lake_objects import CHANGED, METADATA, MISSING, code_of, delete_versions
 from tessera.storage.received import ReceivedFiles, StoredFile, checked_path, raw_prefix
 
 _COMPRESSION = 1
@@ -97,19 +98,8 @@ class Lake(ReceivedFiles):
 
     def discard(self, tenant: Tenant, batch_id: str) -> None:
         """Delete the files of a batch as received and its rejected rows, every version of them, for good."""
-        pages = self._client.get_paginator("list_object_versions")
         for prefix in (raw_prefix(tenant, batch_id), f"rejected/{tenant.key}/{batch_id}/"):
-            for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
-                found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-                gone: Any = [{"Key": item["Key"], "VersionId": item["VersionId"]} for item in found]
-                if not gone:
-                    continue
-                # A page has as many objects as a call deletes.
-                answer = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": gone, "Quiet": True})
-                if failed := answer.get("Errors"):
-                    raise RuntimeError(
-                        f"{len(failed)} objects of batch {batch_id} were not deleted: {failed[0]['Code']}"
-                    )
+            delete_versions(self._client, self.bucket, prefix)
 
     # What the steps of a job leave for each other
 

@@ -5,7 +5,7 @@ Partition ``<tenant>#<XID>`` holds everything of one identity, by sort key:
 | sort key | item | attributes |
 |---|---|---|
 | ``E#<time><hash>`` | event | ``d`` dataset, ``p`` place, ``b`` body, ``ttl`` expiry |
-| ``H`` | head | ``n`` version, ``b`` identity, assertions, removals, members; ``c`` cutoff |
+| ``H`` | head | ``n`` version, ``b`` identity, links, members, holds; ``c`` cutoff |
 | ``R#<dataset>`` | record fragment | ``p`` place, ``b`` body, ``cd`` custom date, ...; see ``record_items`` |
 | ``S#<dataset>`` | event stream | ``n`` version, ``p`` place, ``ad`` last active day, ``b`` partial aggregates, ... |
 | ``S#<dataset>#...`` | part of a stream | ``b`` body; see ``stream_items`` |
@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tessera.domain.graph import Block, Head, Removal
+from tessera.domain.graph import Head, Removal, Span
 from tessera.domain.identity import Identity, Xid, shard_of
 from tessera.domain.place import Place
 from tessera.domain.profile import Event
@@ -65,6 +65,14 @@ def key(tenant: Tenant, xid: Xid, sort: str) -> dict[str, Any]:
 def kind_of(sort: str) -> str:
     """Name what a sort key stands for."""
     return _KINDS[sort[:2]]
+
+
+def source_of(item: Item) -> tuple[str, Place] | None:
+    """Return the dataset and the place of a record or an event; a stream is made of rows that have their own."""
+    sort = item["sk"]["S"]
+    if sort.startswith(STREAM):
+        return None
+    return item["d"]["S"] if sort.startswith(_EVENT) else sort[len(RECORD) :], Place(item["p"]["S"])
 
 
 def time_key(timestamp_ms: int) -> str:
@@ -129,7 +137,11 @@ def head_item(tenant: Tenant, head: Head) -> dict[str, Any]:
     if head.removed:
         body["r"] = sorted([other, *removal] for other, removal in head.removed.items())
     if head.blocks:
-        body["k"] = [list(block) for block in head.blocks]
+        body["k"] = [list(span) for span in head.blocks]
+    if head.erased is not None:
+        body["e"] = head.erased
+    if head.holds:
+        body["h"] = [list(span) for span in head.holds]
     item: dict[str, Any] = {
         **key(tenant, head.xid, HEAD),
         "v": VERSION,
@@ -156,7 +168,9 @@ def head_of(item: Item) -> Head:
         cutoff=None if cutoff is None else Place(cutoff["S"]),
         version=int(item["n"]["N"]),
         removed={Xid(other): Removal(*removal) for other, *removal in body.get("r", ())},
-        blocks=tuple(Block(*block) for block in body.get("k", ())),
+        blocks=tuple(Span(*span) for span in body.get("k", ())),
+        erased=body.get("e"),
+        holds=tuple(Span(*span) for span in body.get("h", ())),
     )
 
 

@@ -280,7 +280,11 @@ class Filler:
 
         def rebuild(stream: EventStream) -> bool:
             cutoff = cutoffs.get(stream.xid, dataset_cutoff)
-            return complete(self._store, tenant, stream, attributes, cutoff, self._clock_ms, pause, generation)
+            return complete(
+                *(self._store, tenant, stream, attributes, cutoff, dataset.horizon_ms, self._clock_ms),
+                pause=pause,
+                generation=generation,
+            )
 
         rebuilt = sum(self._executor.map(rebuild, missing))
         return replace(at, identities=at.identities + len(xids), rebuilt=at.rebuilt + rebuilt)

@@ -25,6 +25,7 @@ class Outputs:
     erase_state_machine_arn: str
     backfill_state_machine_arn: str
     export_state_machine_arn: str
+    expiry_state_machine_arn: str
     stream_queue_url: str
     window_queue_url: str
     stream_dead_letters_url: str
@@ -54,6 +55,7 @@ class Outputs:
                 erase_state_machine_arn=values["EraseStateMachineArn"],
                 backfill_state_machine_arn=values["BackfillStateMachineArn"],
                 export_state_machine_arn=values["ExportStateMachineArn"],
+                expiry_state_machine_arn=values["ExpiryStateMachineArn"],
                 stream_queue_url=values["StreamQueueUrl"],
                 window_queue_url=values["WindowQueueUrl"],
                 stream_dead_letters_url=values["StreamDeadLettersUrl"],
@@ -77,6 +79,7 @@ class Outputs:
             "ERASE_STATE_MACHINE_ARN": self.erase_state_machine_arn,
             "BACKFILL_MACHINE": self.backfill_state_machine_arn,
             "EXPORT_STATE_MACHINE_ARN": self.export_state_machine_arn,
+            "EXPIRY_MACHINE": self.expiry_state_machine_arn,
             "STREAM_QUEUE_URL": self.stream_queue_url,
             "WINDOW_QUEUE_URL": self.window_queue_url,
         }

@@ -22,6 +22,7 @@ NAMES = {
     "tessera-api-erasures",
     *(f"tessera-erase-{task}" for task in ("accept", "sweep", "search", "fail")),
     *(f"tessera-backfill-{task}" for task in ("begin", "plan", "fill", "finish", "fail")),
+    *(f"tessera-expire-{task}" for task in ("plan", "stamp", "finish", "fail")),
     "tessera-api-export-jobs",
     *(f"tessera-export-{task}" for task in ("plan", "gather", "settle", "write", "finish", "fail")),
     *(f"tessera-ingest-{task}" for task in ("plan", "validate", "decide", "apply", "remove", "finish", "fail")),
@@ -44,6 +45,7 @@ PUT, HEADS = {"dynamodb:PutItem"}, {"dynamodb:PutItem", "dynamodb:ConditionCheck
 NOTE = {"dynamodb:GetItem"} | PUT
 # On the index and on the table.
 QUERY = {"dynamodb:Query"}
+RESTAMP = QUERY | PUT | {"dynamodb:BatchGetItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}
 REBUILD = QUERY | HEADS | {"dynamodb:BatchGetItem", "dynamodb:DeleteItem"}
 
 
@@ -180,6 +182,10 @@ def test_nothing_is_allowed_on_everything(which: str, request: pytest.FixtureReq
         ("tessera-backfill-fill", REBUILD, NOTE | QUERY),
         ("tessera-backfill-finish", set(), NOTE),
         ("tessera-backfill-fail", set(), NOTE),
+        ("tessera-expire-plan", QUERY, NOTE),
+        ("tessera-expire-stamp", RESTAMP, {"dynamodb:GetItem"}),
+        ("tessera-expire-finish", set(), NOTE),
+        ("tessera-expire-fail", set(), NOTE),
     ],
 )
 def test_tables(aws: Deployment, function: str, profile: set[str], registry: set[str]) -> None:
@@ -195,6 +201,7 @@ def test_who_may_use_the_index_may_only_query_it(aws: Deployment) -> None:
         if "/index/" in json.dumps(one["Resource"])
     }
     expected = {"tessera-api-merge-policies", "tessera-backfill-plan", "tessera-backfill-fill"}
+    expected |= {"tessera-expire-plan", "tessera-expire-stamp"}
     expected |= {"tessera-export-plan", "tessera-export-gather"}
     assert users == {name: ["dynamodb:Query"] for name in expected}
 
@@ -241,6 +248,10 @@ def test_who_may_use_the_index_may_only_query_it(aws: Deployment) -> None:
         ("tessera-backfill-fill", "jobs", "jobs", ""),
         ("tessera-backfill-finish", "jobs", "", ""),
         ("tessera-backfill-fail", "", "", ""),
+        ("tessera-expire-plan", "", "jobs", ""),
+        ("tessera-expire-stamp", "jobs", "jobs", ""),
+        ("tessera-expire-finish", "jobs", "", ""),
+        ("tessera-expire-fail", "", "", ""),
     ],
 )
 def test_lake(aws: Deployment, function: str, read: str, write: str, delete: str) -> None:
@@ -287,6 +298,7 @@ def test_who_may_start_which_machine(aws: Deployment) -> None:
         "drop-take": ("Ingest", "INGEST_STATE_MACHINE_ARN"),
         "api-entities": ("Delete", "DELETE_STATE_MACHINE_ARN"),
         "api-computed-attributes": ("Backfill", "BACKFILL_MACHINE"),
+        "api-datasets": ("Expiry", "EXPIRY_MACHINE"),
         "api-export-jobs": ("Export", "EXPORT_STATE_MACHINE_ARN"),
         "api-erasures": ("Erase", "ERASE_STATE_MACHINE_ARN"),
     }

@@ -67,6 +67,16 @@ class Expiry:
         return replace(self, days=days, floor_ms=self.horizon_ms(now_ms + _CLOCKS_APART_MS), job=job)
 
 
+def expiry_after(before: Expiry | None, days: int | None, now_ms: int, *, tracked_ms: int, job: str) -> Expiry | None:
+    """Return what a dataset's events live by when it is given a TTL of so many days, or none.
+
+    ``job`` is the id of the one that would bring what is stored into line, ``tracked_ms`` when every writer will know.
+    """
+    if before is None:
+        return None if days is None else Expiry(days, tracked_ms=tracked_ms, job=job)
+    return before if before.days == days else before.changed(days, now_ms, job)
+
+
 def settled_ms(horizon_ms: int) -> int:
     """Return the time up to which no event is written any more: those up to there expired a day ago or earlier."""
     return max(BEGINNING_MS, horizon_ms - LATE_MS)

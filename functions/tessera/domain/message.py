@@ -30,8 +30,8 @@ class MessageError(ValueError):
 class Message:
     """A message that was received, at its place in history.
 
-    ``schema``, ``partial_rows`` and ``upsert`` are what its dataset says of rows at that moment, ``horizon_ms`` is up to
-    when events had expired: however late and often the message is processed, it is judged the same.
+    ``schema``, ``partial_rows`` and ``upsert`` are what its dataset says of rows at that moment, and ``horizon_ms`` is
+    up to when events had expired: however late and often the message is processed, it is judged the same.
     """
 
     tenant: Tenant

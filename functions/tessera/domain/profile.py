@@ -43,7 +43,8 @@ class EventStream:
 
     ``place`` is that of one of its events that no delete had reached; ``last_active_day`` is the last UTC day, in
     days since 1970, on which one was accepted. ``newest_ms`` is the time of the newest one among those written since
-    its dataset has a TTL, and among all if it is ``of_all``. ``state`` is what computed attributes need of them, ``version`` counts the writes of it all.
+    its dataset has a TTL, and among all if it is ``of_all``. ``state`` is what computed attributes need of them,
+    ``version`` counts the writes of it all.
     """
 
     xid: Xid

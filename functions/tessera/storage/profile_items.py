@@ -115,6 +115,11 @@ def graph_index(tenant: Tenant, shard: int, *, collapsed: bool = False) -> str:
     return f"{tenant.key}#{'collapsed' if collapsed else 'graph'}#{shard:02x}"
 
 
+def event_key_of(sort: str) -> str:
+    """Return the key of an event that has this sort key."""
+    return sort[len(_EVENT) :]
+
+
 def head_item(tenant: Tenant, head: Head) -> dict[str, Any]:
     """Write a head as its next version."""
     body: dict[str, Any] = {"i": [head.identity.namespace, head.identity.value]}
@@ -183,7 +188,7 @@ def event_of(item: Item) -> Event:
     until = item.get("ttl")
     return Event(
         xid=xid_of(item["pk"]["S"]),
-        key=item["sk"]["S"][len(_EVENT) :],
+        key=event_key_of(item["sk"]["S"]),
         dataset_id=item["d"]["S"],
         place=Place(item["p"]["S"]),
         body=unpack(item["b"]["B"]),

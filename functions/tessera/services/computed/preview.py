@@ -66,8 +66,6 @@ class Preview:
             # What it is complete for are other attributes.
             blank = replace(stream, state=State())
             generation = attributes.generation
-            return rebuilt(
-                self._store, tenant, blank, attributes, cutoff, now_ms, horizon, generation=generation
-            )
+            return rebuilt(self._store, tenant, blank, attributes, cutoff, now_ms, horizon, generation=generation)
 
         return list(self._executor.map(lambda pair: state(*pair), streams))

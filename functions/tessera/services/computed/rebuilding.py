@@ -103,8 +103,9 @@ def rebuilt(
 
     It is complete for what it was complete for before, and for attributes up to the number ``generation``. ``without``
     are the keys of events that are about to go or to be replaced; then what expired goes on counting, unless a delete
-    reached the state. What has expired by ``horizon_ms`` counts in no attribute that is new. What is read may be old by the time it is written: that write has to be conditional on the
-    stream's version, which every event that counts changes.
+    reached the state. What has expired by ``horizon_ms`` counts in no attribute that is new. What is read may be old
+    by the time it is written: that write has to be conditional on the stream's version, which every event that counts
+    changes.
     """
     cutoff = later(cutoff, stream.state.cutoff)
     fresh = State(generation=max(stream.state.generation, generation), cutoff=cutoff)

@@ -149,8 +149,11 @@ class Remover:
         events = self._store.events_of_stream(tenant, stream.xid, stream.dataset_id, BEGINNING_MS)
         if any(event.key not in keys for event in events):
             return replace(stream, state=state)
-        # Without events, it may still count some that have expired.
-        return None if state.counts_nothing else replace(stream, state=state, newest_ms=BEGINNING_MS, of_all=True)
+        if state.counts_nothing:
+            return None
+        # It counts events that have expired. Those are nobody's who is still there.
+        expires = dataset is not None and dataset.expiry is not None
+        return replace(stream, state=state, **({"newest_ms": BEGINNING_MS, "of_all": True} if expires else {}))
 
 
 def _groups(events: Sequence[Event]) -> Iterator[Sequence[Event]]:

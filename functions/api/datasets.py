@@ -13,7 +13,7 @@ from api.models.json_patch import apply, merge
 from tessera.domain.dataset import SERVER_OWNED
 from tessera.gateway import JSON, JSON_PATCH, ApiError, Endpoint, Request, Response
 from tessera.services.datasets import DatasetCatalogue, VersionMismatchError
-from tessera.services.expiring import Expirations
+from tessera.services.expirations import Expirations
 from tessera.storage import aws
 from tessera.storage.configuration import ConfigurationStore
 from tessera.storage.executions import Executions

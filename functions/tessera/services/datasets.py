@@ -22,7 +22,7 @@ from tessera.domain.expiry import days_of, expiry_after
 from tessera.domain.expiry_job import ExpiryJob
 from tessera.domain.tenant import Tenant
 from tessera.domain.ulid import RANDOM_BITS, ulid
-from tessera.services.expiring import Expirations
+from tessera.services.expirations import Expirations
 from tessera.services.lease import WRITERS_KNOW_AFTER_S
 
 if TYPE_CHECKING:

@@ -22,12 +22,12 @@ from typing import Any, Protocol, Self
 from tessera.domain.configuration import DatasetSettings
 from tessera.domain.deletion import JobStatus
 from tessera.domain.expiry import BEGINNING_MS, Expiry
-from tessera.domain.expiry_job import ExpiryJob
 from tessera.domain.graph import Head
 from tessera.domain.identity import Xid
 from tessera.domain.place import Place, later, survives
 from tessera.domain.profile import EventStream
 from tessera.domain.tenant import Tenant
+from tessera.services.expirations import Jobs
 from tessera.services.lease import ConfigurationChangedError, Configurations, Lease
 from tessera.services.stream_shares import BEGINNING, END, Index, Notes, Reached, Share, next_page, shares_of
 from tessera.storage.profile_items import timestamp_of
@@ -37,26 +37,6 @@ from tessera.storage.stored_events import StoredEvent
 MAX_SECONDS = 300.0
 _LONGEST_PAUSE_S = 0.5
 _EVENTS_BETWEEN_CHECKS = 100
-
-
-class Jobs(Protocol):
-    """Where these jobs are kept: ``storage.expiry_jobs.ExpiryJobStore``."""
-
-    def adding(self, tenant: Tenant, job: ExpiryJob) -> Any:
-        """Describe the writing of one, to be part of a transaction."""
-
-    def get(self, tenant: Tenant, job_id: str) -> ExpiryJob:
-        """Read one or raise NotFoundError."""
-
-    def change(self, tenant: Tenant, job_id: str, mutate: Callable[[ExpiryJob], ExpiryJob]) -> ExpiryJob:
-        """Change one atomically or raise NotFoundError."""
-
-
-class Machine(Protocol):
-    """What does the work."""
-
-    def start(self, name: str, document: Mapping[str, Any]) -> None:
-        """Start an execution unless there was one of that name."""
 
 
 class Events(Protocol):
@@ -85,28 +65,6 @@ class Store(Protocol):
 
     def put_stream(self, tenant: Tenant, stream: EventStream, replaced: EventStream | None) -> None:
         """Write a stream or raise LostRaceError."""
-
-
-class Expirations:
-    """Asks for jobs."""
-
-    def __init__(self, jobs: Jobs, machine: Machine) -> None:
-        self._jobs = jobs
-        self._machine = machine
-
-    def adding(self, tenant: Tenant, job: ExpiryJob) -> Any:
-        """Describe the writing of a job, to be part of the transaction that changes a TTL."""
-        return self._jobs.adding(tenant, job)
-
-    def ensure(self, tenant: Tenant, job_id: str) -> None:
-        """See to it that a job is done: one that was not begun is, one that failed is tried again."""
-        job = self._jobs.get(tenant, job_id)
-        if job.status is JobStatus.FAILED:
-            attempt = job.attempt
-            job = self._jobs.change(tenant, job_id, lambda known: known.tried_again(attempt, known.updated_ms))
-        if job.status is not JobStatus.SUCCESS:
-            document = {"org_id": tenant.org_id, "sandbox": tenant.sandbox, "job_id": job_id}
-            self._machine.start(job.name, document)
 
 
 @dataclass(frozen=True, slots=True)

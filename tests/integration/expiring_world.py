@@ -16,7 +16,7 @@ from tessera.domain.computed.window import Unit, Window
 from tessera.domain.configuration import Configuration, DatasetSettings
 from tessera.domain.errors import EntityNotFoundError
 from tessera.domain.expiry_job import ExpiryJob
-from tessera.domain.identity import Identity
+from tessera.domain.identity import Identity, shard_of
 from tessera.domain.merge_policy import MergePolicy
 from tessera.domain.place import batch_place
 from tessera.domain.rows import PlacedRow, RowError, accept, expect_unexpired
@@ -47,7 +47,7 @@ from tests.integration.executors import Inline
 DAY = 86_400_000
 BEGIN = parse_ms("2026-02-27T21:17:00Z")
 BATCH = "01J00000000000000000000000"
-ADA = Identity("crmid", "ada")
+ADA, BOB = (Identity("crmid", name) for name in ("ada", "bob"))
 HALF_A_YEAR = Window(6, Unit.MONTHS)
 # What the machine waits, in milliseconds.
 WAIT_MS = 240_000
@@ -198,8 +198,12 @@ class World:
         )
 
     def plan(self, job_id: str) -> list[Share]:
-        self.course().plan(self.tenant, job_id)
-        return [Share.from_document(one) for one in self.lake.shares(self.tenant, job_id)]
+        """Begin a job with a plan of just the shards that somebody is in: to count all 256 takes a test too long."""
+        self.jobs.change(self.tenant, job_id, lambda known: known.started(self.now_ms))
+        shards = sorted({shard_of(one.xid(self.tenant)) for one in (ADA, BOB)})
+        shares = [Share(self.dataset_id, tuple(shards))]
+        self.lake.write_shares(self.tenant, job_id, [share.to_document() for share in shares])
+        return shares
 
     def run(self, job_id: str) -> ExpiryJob:
         """Do all that the machine does."""

@@ -18,7 +18,6 @@ from tessera.domain.deletion import JobStatus
 from tessera.domain.errors import InvalidRequestError, NotFoundError
 from tessera.domain.expiry import KEPT_MS
 from tessera.domain.expiry_job import ExpiryJob
-from tessera.domain.identity import INDEX_SHARDS, Identity
 from tessera.domain.profile import EventStream
 from tessera.services import lease, stream_shares
 from tessera.services.computed.preview import Preview
@@ -30,13 +29,11 @@ from tessera.storage.profile_table import ProfileTable
 from tessera.storage.registry import Registry
 from tests.integration.conftest import ORG, Answer, Caller
 from tests.integration.executors import Inline
-from tests.integration.expiring_world import ADA, BEGIN, DAY, HALF_A_YEAR, WAIT_MS, World, extensions, stored
+from tests.integration.expiring_world import ADA, BEGIN, BOB, DAY, HALF_A_YEAR, WAIT_MS, World, extensions, stored
 from tests.integration.hostile import CrashError, HostileClient
 from tests.integration.ingest_machine import MACHINE_ROLE
 from tests.integration.test_batches_crashes import Life, Mortal
 from tests.integration.test_datasets_api import EVENT, PROFILE, TENANT, create, patch, read, settings
-
-BOB = Identity("crmid", "bob")
 
 
 @pytest.fixture
@@ -433,8 +430,7 @@ def prepared(world: World) -> tuple[str, list[Share]]:
     world.bring("e1", BEGIN - 50 * DAY, BOB)
     job_id = world.set_ttl("P30D")
     world.now_ms += WAIT_MS
-    world.plan(job_id)
-    return job_id, [Share(world.dataset_id, (*range(INDEX_SHARDS),))]
+    return job_id, world.plan(job_id)
 
 
 def work(world: World, job_id: str, shares: list[Share], **clients: Any) -> None:

@@ -185,7 +185,7 @@ def test_reads_are_what_the_model_says(worlds: Iterator[World], seed: int, secon
 
 def test_the_model_is_not_true_of_nothing(worlds: Iterator[World]) -> None:
     shown, hidden = 0, 0
-    for seed in range(3):
+    for seed in range(5):
         history = History(next(worlds), random.Random(seed), second_bodies=True)
         history.play(30)
         shown += len(history.ever_shown)

@@ -152,8 +152,8 @@ class Remover:
         if state.counts_nothing:
             return None
         # It counts events that have expired. Those are nobody's who is still there.
-        expires = dataset is not None and dataset.expiry is not None
-        return replace(stream, state=state, **({"newest_ms": BEGINNING_MS, "of_all": True} if expires else {}))
+        left = replace(stream, state=state)
+        return left if dataset is None or dataset.expiry is None else replace(left, newest_ms=BEGINNING_MS, of_all=True)
 
 
 def _groups(events: Sequence[Event]) -> Iterator[Sequence[Event]]:

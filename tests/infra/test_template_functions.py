@@ -328,7 +328,10 @@ def test_a_function_can_be_run_here_with_what_the_stacks_tell(aws: Deployment, t
     (tmp_path / "outputs.json").write_text(json.dumps(told))
     here = Outputs.read(tmp_path / "outputs.json", "http://127.0.0.1:4566").environment()
     there = {key for properties in functions(aws).values() for key in properties["Environment"]["Variables"]}
-    has_defaults = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL", "STREAM_WINDOW_S", "CONFIGURATION_LEASE_S"}
+    has_defaults = {
+        *("POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL"),
+        *("STREAM_WINDOW_S", "CONFIGURATION_LEASE_S", "WRITERS_KNOW_AFTER_S"),
+    }
     assert there - has_defaults <= set(here)
 
 

@@ -57,8 +57,11 @@ def _identities(function: ServiceFunction, storage: StorageStack, _jobs: JobsSta
     storage.allow_profile(function, *_WRITE_HEADS)
 
 
-def _datasets(function: ServiceFunction, storage: StorageStack, _jobs: JobsStack) -> None:
+def _datasets(function: ServiceFunction, storage: StorageStack, jobs: JobsStack) -> None:
     storage.grant_registry(function, write=True)
+    function.allow(["states:StartExecution"], [jobs.expiry.state_machine_arn])
+    function.function.add_environment("EXPIRY_MACHINE", jobs.expiry.state_machine_arn)
+    function.function.add_environment("WRITERS_KNOW_AFTER_S", str(jobs.writers_know_after_s))
 
 
 def _schemas(function: ServiceFunction, storage: StorageStack, _jobs: JobsStack) -> None:

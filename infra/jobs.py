@@ -11,6 +11,7 @@ from constructs import Construct
 from infra.backfill import BackfillFunctions, BackfillMachine
 from infra.deletion import DeleteFunctions, DeleteMachine
 from infra.erasure import EraseFunctions, EraseMachine
+from infra.expiry import ExpiryFunctions, ExpiryMachine
 from infra.export import ExportFunctions, ExportMachine, ExportTable
 from infra.function import ServiceFunction
 from infra.layers import make_layer
@@ -226,6 +227,7 @@ class JobsStack(Stack):
         self, scope: Construct, construct_id: str, *, settings: Settings, storage: StorageStack, **options: object
     ) -> None:
         super().__init__(scope, construct_id, **options)  # type: ignore[arg-type]
+        self.writers_know_after_s = settings.writers_know_after_s
         dependencies = make_layer(self, "dependencies", settings)
         parquet = make_layer(self, "parquet", settings)
         ingest = IngestFunctions(
@@ -248,6 +250,15 @@ class JobsStack(Stack):
         backfill = BackfillFunctions(
             self,
             "Backfill",
+            settings=settings,
+            storage=storage,
+            dependencies=dependencies,
+            memory=WORKER_MEMORY,
+            timeout=TIMEOUT,
+        )
+        expiry = ExpiryFunctions(
+            self,
+            "Expiry",
             settings=settings,
             storage=storage,
             dependencies=dependencies,
@@ -296,7 +307,7 @@ class JobsStack(Stack):
         self.ingest = IngestMachine(self, "IngestMachine", settings=settings, storage=storage, functions=ingest).machine
         drop = make_drop(self, settings=settings, storage=storage, dependencies=dependencies, ingest=self.ingest)
         self.functions = (
-            *(*ingest.all, drop, *delete.all, *erase.all, *backfill.all, *export.all, *sample.all),
+            *(*ingest.all, drop, *delete.all, *erase.all, *backfill.all, *expiry.all, *export.all, *sample.all),
             *self.streaming.functions,
         )
         self.delete = DeleteMachine(
@@ -308,12 +319,14 @@ class JobsStack(Stack):
         self.backfill = BackfillMachine(
             self, "BackfillMachine", settings=settings, storage=storage, functions=backfill
         ).machine
+        self.expiry = ExpiryMachine(self, "ExpiryMachine", settings=settings, storage=storage, functions=expiry).machine
         self.export = ExportMachine(self, "ExportMachine", settings=settings, storage=storage, functions=export).machine
         self.sample = SampleMachine(self, "SampleMachine", settings=settings, storage=storage, functions=sample).machine
         CfnOutput(self, "IngestStateMachineArn", value=self.ingest.state_machine_arn)
         CfnOutput(self, "DeleteStateMachineArn", value=self.delete.state_machine_arn)
         CfnOutput(self, "EraseStateMachineArn", value=self.erase.state_machine_arn)
         CfnOutput(self, "BackfillStateMachineArn", value=self.backfill.state_machine_arn)
+        CfnOutput(self, "ExpiryStateMachineArn", value=self.expiry.state_machine_arn)
         for name, queue in {"Stream": self.streaming.messages, "Window": self.streaming.windows}.items():
             CfnOutput(self, f"{name}QueueUrl", value=queue.queue.queue_url)
             CfnOutput(self, f"{name}DeadLettersUrl", value=queue.dead.queue_url)

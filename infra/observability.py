@@ -75,6 +75,11 @@ class ObservabilityStack(Stack):
             "A backfill execution failed: a computed attribute stays unreadable; its record says why",
             jobs.backfill.metric_failed(period=PERIOD, statistic="Sum"),
         )
+        alarm(
+            "ExpiryFailed",
+            "An expiry execution failed: what has expired is not shown, but still stored; the job's record says why",
+            jobs.expiry.metric_failed(period=PERIOD, statistic="Sum"),
+        )
         for name, queue in {"Stream": jobs.streaming.messages, "Window": jobs.streaming.windows}.items():
             alarm(
                 f"{name}DeadLetters",

@@ -46,6 +46,11 @@ class Settings:
         """After how many seconds no writer goes by what it read before a change: the lease and the longest call."""
         return self.configuration_lease_s + (2 if self.local else LONGEST_STORAGE_CALL_S)
 
+    @property
+    def index_lag_s(self) -> int:
+        """After how many seconds the index shows what the table has; far more than it ever takes."""
+        return 1 if self.local else 30
+
     @staticmethod
     def read(node: Node) -> Settings:
         """Read the context (`-c key=value`, or cdk.json); on the command line every value is a string."""

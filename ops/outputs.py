@@ -26,6 +26,7 @@ class Outputs:
     backfill_state_machine_arn: str
     export_state_machine_arn: str
     sample_state_machine_arn: str
+    expiry_state_machine_arn: str
     stream_queue_url: str
     window_queue_url: str
     stream_dead_letters_url: str
@@ -56,6 +57,7 @@ class Outputs:
                 backfill_state_machine_arn=values["BackfillStateMachineArn"],
                 export_state_machine_arn=values["ExportStateMachineArn"],
                 sample_state_machine_arn=values["SampleStateMachineArn"],
+                expiry_state_machine_arn=values["ExpiryStateMachineArn"],
                 stream_queue_url=values["StreamQueueUrl"],
                 window_queue_url=values["WindowQueueUrl"],
                 stream_dead_letters_url=values["StreamDeadLettersUrl"],
@@ -80,6 +82,7 @@ class Outputs:
             "BACKFILL_MACHINE": self.backfill_state_machine_arn,
             "EXPORT_STATE_MACHINE_ARN": self.export_state_machine_arn,
             "SAMPLE_STATE_MACHINE_ARN": self.sample_state_machine_arn,
+            "EXPIRY_MACHINE": self.expiry_state_machine_arn,
             "STREAM_QUEUE_URL": self.stream_queue_url,
             "WINDOW_QUEUE_URL": self.window_queue_url,
         }

@@ -22,6 +22,7 @@ NAMES = {
     "tessera-api-erasures",
     *(f"tessera-erase-{task}" for task in ("accept", "sweep", "search", "fail")),
     *(f"tessera-backfill-{task}" for task in ("begin", "plan", "fill", "finish", "fail")),
+    *(f"tessera-expire-{task}" for task in ("plan", "stamp", "finish", "fail")),
     "tessera-api-export-jobs",
     *(f"tessera-export-{task}" for task in ("plan", "gather", "settle", "write", "finish", "fail")),
     *(f"tessera-ingest-{task}" for task in ("plan", "validate", "decide", "apply", "remove", "finish", "fail")),
@@ -46,6 +47,7 @@ PUT, HEADS = {"dynamodb:PutItem"}, {"dynamodb:PutItem", "dynamodb:ConditionCheck
 NOTE = {"dynamodb:GetItem"} | PUT
 # On the index and on the table.
 QUERY = {"dynamodb:Query"}
+RESTAMP = QUERY | PUT | {"dynamodb:BatchGetItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}
 REBUILD = QUERY | HEADS | {"dynamodb:BatchGetItem", "dynamodb:DeleteItem"}
 
 
@@ -187,6 +189,10 @@ def test_nothing_is_allowed_on_everything(which: str, request: pytest.FixtureReq
         ("tessera-backfill-fill", REBUILD, NOTE | QUERY),
         ("tessera-backfill-finish", set(), NOTE),
         ("tessera-backfill-fail", set(), NOTE),
+        ("tessera-expire-plan", QUERY, NOTE),
+        ("tessera-expire-stamp", RESTAMP, {"dynamodb:GetItem"}),
+        ("tessera-expire-finish", set(), NOTE),
+        ("tessera-expire-fail", set(), NOTE),
     ],
 )
 def test_tables(aws: Deployment, function: str, profile: set[str], registry: set[str]) -> None:
@@ -202,6 +208,7 @@ def test_who_may_use_the_index_may_only_query_it(aws: Deployment) -> None:
         if "/index/" in json.dumps(one["Resource"])
     }
     expected = {"tessera-api-merge-policies", "tessera-backfill-plan", "tessera-backfill-fill"}
+    expected |= {"tessera-expire-plan", "tessera-expire-stamp"}
     expected |= {"tessera-export-plan", "tessera-export-gather", "tessera-sample-plan", "tessera-sample-count"}
     assert users == {name: ["dynamodb:Query"] for name in expected}
 
@@ -253,6 +260,10 @@ def test_who_may_use_the_index_may_only_query_it(aws: Deployment) -> None:
         ("tessera-backfill-fill", "jobs", "jobs", ""),
         ("tessera-backfill-finish", "jobs", "", ""),
         ("tessera-backfill-fail", "", "", ""),
+        ("tessera-expire-plan", "", "jobs", ""),
+        ("tessera-expire-stamp", "jobs", "jobs", ""),
+        ("tessera-expire-finish", "jobs", "", ""),
+        ("tessera-expire-fail", "", "", ""),
     ],
 )
 def test_lake(aws: Deployment, function: str, read: str, write: str, delete: str) -> None:
@@ -299,6 +310,7 @@ def test_who_may_start_which_machine(aws: Deployment) -> None:
         "drop-take": ("IngestMachine", "INGEST_STATE_MACHINE_ARN"),
         "api-entities": ("DeleteMachine", "DELETE_STATE_MACHINE_ARN"),
         "api-computed-attributes": ("BackfillMachine", "BACKFILL_MACHINE"),
+        "api-datasets": ("ExpiryMachine", "EXPIRY_MACHINE"),
         "api-export-jobs": ("ExportMachine", "EXPORT_STATE_MACHINE_ARN"),
         "api-preview-sample-status": ("SampleMachine", "SAMPLE_STATE_MACHINE_ARN"),
         "api-erasures": ("EraseMachine", "ERASE_STATE_MACHINE_ARN"),
@@ -340,7 +352,7 @@ def test_a_function_can_be_run_here_with_what_the_stacks_tell(aws: Deployment, t
     there = {key for properties in functions(aws).values() for key in properties["Environment"]["Variables"]}
     has_defaults = {
         *("POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL", "STREAM_WINDOW_S", "CONFIGURATION_LEASE_S"),
-        "SAMPLE_THRESHOLD_PERCENT",
+        *("SAMPLE_THRESHOLD_PERCENT", "WRITERS_KNOW_AFTER_S"),
     }
     assert there - has_defaults <= set(here)
 

@@ -43,6 +43,7 @@ OUTPUTS = {
         "WindowQueueUrl": "https://queue.example/windows",
         "StreamDeadLettersUrl": "https://queue.example/stream-dead-letters",
         "WindowDeadLettersUrl": "https://queue.example/windows-dead-letters",
+        "ExpiryStateMachineArn": "arn:aws:states:eu-west-1:000000000000:stateMachine:t",
     },
 }
 

@@ -364,7 +364,9 @@ def test_of_two_patches_at_once_neither_is_lost(call: Caller) -> None:
         nonlocal second_done
         if not second_done:
             second_done = True
-            other = DatasetCatalogue(ConfigurationStore(aws.dynamodb(), aws.registry_table()), call.registry)
+            other = DatasetCatalogue(
+                ConfigurationStore(aws.dynamodb(), aws.registry_table()), call.registry, catalogue._expirations
+            )
             other.change(
                 TENANT,
                 dataset_id,

@@ -10,6 +10,7 @@ from typing import Any, Self
 from tessera.domain.computed.attribute import ComputedAttribute
 from tessera.domain.computed.rule import Rule
 from tessera.domain.errors import InvalidRequestError
+from tessera.domain.expiry import BEGINNING_MS, Expiry
 from tessera.domain.graph import LinkRules
 from tessera.domain.identity import (
     FIRST_CUSTOM_NAMESPACE_ID,
@@ -37,7 +38,7 @@ class DatasetSettings:
     ``cutoff`` is the place of the dataset's last delete: nothing at or below it is read any more. ``off`` are the
     spans of places, after the first and up to the second, in which profiles were switched off; ``None`` is no end yet.
     ``schema`` is the id of its registered schema, empty for one of the built-in classes; ``partial_rows`` says that its
-    rows need not have all the fields that this schema requires.
+    rows need not have all the fields that this schema requires. ``expiry`` is set once the dataset has had a TTL.
     """
 
     id: str
@@ -49,6 +50,11 @@ class DatasetSettings:
     off: tuple[tuple[Place, Place | None], ...] = ()
     schema: str = ""
     partial_rows: bool = False
+    expiry: Expiry | None = None
+
+    def horizon_ms(self, at_ms: int) -> int:
+        """Return the time up to which events have expired at an instant (contract: profile-api §10)."""
+        return BEGINNING_MS if self.expiry is None else self.expiry.horizon_ms(at_ms)
 
     @property
     def action(self) -> Action:
@@ -192,6 +198,7 @@ def to_document(configuration: Configuration) -> dict[str, Any]:
             [
                 *(item.id, item.kind.value, item.profile_enabled, item.identity_enabled, item.upsert, item.cutoff),
                 *(item.off, item.schema, item.partial_rows),
+                None if item.expiry is None else list(astuple(item.expiry)),
             ]
             for item in configuration.datasets.values()
         ],
@@ -234,8 +241,10 @@ def _dataset_of(
     off: Sequence[tuple[Place, Place | None]] = (),
     schema: str = "",
     partial_rows: bool = False,
+    expiry: Sequence[Any] | None = None,
 ) -> DatasetSettings:
     spans = tuple((start, end) for start, end in off)
+    lives = None if expiry is None else Expiry(*expiry)
     return DatasetSettings(
-        dataset_id, DatasetKind(kind), profile, identity, upsert, cutoff, spans, schema, partial_rows
+        dataset_id, DatasetKind(kind), profile, identity, upsert, cutoff, spans, schema, partial_rows, lives
     )

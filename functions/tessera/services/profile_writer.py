@@ -13,6 +13,7 @@ from concurrent.futures import Executor
 from typing import Protocol
 
 from tessera.domain.configuration import Configuration, DatasetKind, DatasetSettings
+from tessera.domain.expiry import settled_ms
 from tessera.domain.graph import Assertion, Head, LinkRules, comes_late
 from tessera.domain.identity import Identity, Xid
 from tessera.domain.place import Place, later, survives
@@ -67,7 +68,7 @@ class ProfileWriter:
         ``replaced`` are the batches that the rows replace: events of theirs give way.
 
         Rows of a dataset that is gone, or was not enabled for profiles when they were accepted, are left alone, as are
-        deleted ones (law 7).
+        deleted ones (law 7), and events that were accepted and have been expired for a day.
         """
         report = WriteReport()
         for start in range(0, len(rows), ROWS_PER_SLICE):
@@ -99,7 +100,12 @@ class ProfileWriter:
         if dataset is None:
             report.unchanged = len(rows)
             return report
-        live = [item for item in rows if dataset.takes(item.place) and survives(item.place, dataset.cutoff)]
+        settled = settled_ms(dataset.horizon_ms(self._clock_ms()))
+        live = [
+            item
+            for item in rows
+            if dataset.takes(item.place) and survives(item.place, dataset.cutoff) and not item.row.happened_by(settled)
+        ]
         heads, held = self._prepare_heads(tenant, dataset, configuration, live)
         report.refused = {place: RowError(HELD, _HELD) for place in held}
         lease.check()
@@ -119,7 +125,7 @@ class ProfileWriter:
             self._store,
             self._executor,
             tenant,
-            dataset.id,
+            dataset,
             lease,
             attributes_of(configuration),
             self._clock_ms,

@@ -60,4 +60,4 @@ class Reclaimer:
             dataset = configuration.datasets.get(stream.dataset_id)
             if dataset is not None:
                 cutoff = later(dataset.cutoff, left.head.cutoff)
-                complete(self._store, tenant, stream, attributes, cutoff, self._clock_ms)
+                complete(self._store, tenant, stream, attributes, cutoff, dataset.horizon_ms, self._clock_ms)

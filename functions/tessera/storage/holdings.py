@@ -59,13 +59,12 @@ def _holding(item: Any) -> Holding:
     kind = items.kind_of(sort)
     if not items.is_event(sort):
         return Holding(kind, sort.split("#")[1], size)
-    dataset_id, expires = item["d"]["S"], item.get("ttl")
+    dataset_id = item["d"]["S"]
     event = Event(
         xid=items.xid_of(item["pk"]["S"]),
         key=items.key_of_event(sort),
         dataset_id=dataset_id,
         place=Place(item["p"]["S"]),
         body={},
-        expires_s=None if expires is None else int(expires["N"]),
     )
     return Holding(kind, dataset_id, size, event)

@@ -12,8 +12,8 @@
 | ``jobs/<tenant>/ingest/<batch>/<step>/<chunk>.json`` | what a worker found |
 | ``jobs/<tenant>/erasure/...`` | lists of persons who are erased: see ``erasure_lake`` |
 | ``stream/...`` | streamed messages and their rows: see ``stream_lake`` |
-| ``jobs/<tenant>/backfill/<attribute>/manifest.json`` | one JSON array of shares, for the map over them |
-| ``jobs/<tenant>/backfill/<attribute>/<share>.json`` | how far a worker is |
+| ``jobs/<tenant>/backfill/<job>/manifest.json`` | one JSON array of shares, for the map over them |
+| ``jobs/<tenant>/backfill/<job>/<share>.json`` | how far a worker is |
 
 Objects of ours carry their format version in their metadata; files as received are the caller's.
 """
@@ -169,32 +169,30 @@ class Lake(ReceivedFiles):
 
     # What the steps of a backfill leave for each other
 
-    def shares_key(self, tenant: Tenant, attribute_id: str) -> str:
+    def shares_key(self, tenant: Tenant, job_id: str) -> str:
         """Key of the array of shares that the map reads."""
-        return f"{_backfill(tenant, attribute_id)}manifest.json"
+        return f"{_backfill(tenant, job_id)}manifest.json"
 
-    def write_shares(self, tenant: Tenant, attribute_id: str, shares: Sequence[Mapping[str, Any]]) -> None:
+    def write_shares(self, tenant: Tenant, job_id: str, shares: Sequence[Mapping[str, Any]]) -> None:
         """Write the array of shares."""
-        self._put(self.shares_key(tenant, attribute_id), orjson.dumps(shares), "application/json")
+        self._put(self.shares_key(tenant, job_id), orjson.dumps(shares), "application/json")
 
-    def shares(self, tenant: Tenant, attribute_id: str) -> list[Mapping[str, Any]]:
+    def shares(self, tenant: Tenant, job_id: str) -> list[Mapping[str, Any]]:
         """Read the array of shares. Raises RuntimeError when it was not written."""
-        body = self._get(self.shares_key(tenant, attribute_id))
+        body = self._get(self.shares_key(tenant, job_id))
         if body is None:
-            raise RuntimeError(f"the backfill of {attribute_id} has no plan")
+            raise RuntimeError(f"job {job_id} has no plan")
         found: list[Mapping[str, Any]] = orjson.loads(body)
         return found
 
-    def write_checkpoint(self, tenant: Tenant, attribute_id: str, share: str, checkpoint: Mapping[str, Any]) -> None:
+    def write_checkpoint(self, tenant: Tenant, job_id: str, share: str, checkpoint: Mapping[str, Any]) -> None:
         """Write how far the worker of a share is."""
-        key = f"{_backfill(tenant, attribute_id)}{share}.json"
+        key = f"{_backfill(tenant, job_id)}{share}.json"
         self._put(key, orjson.dumps({"v": FORMAT_VERSION, **checkpoint}), "application/json")
 
-    def checkpoints(
-        self, tenant: Tenant, attribute_id: str, shares: Sequence[str]
-    ) -> Iterator[Mapping[str, Any] | None]:
+    def checkpoints(self, tenant: Tenant, job_id: str, shares: Sequence[str]) -> Iterator[Mapping[str, Any] | None]:
         """Read how far the workers of some shares are, in their order; ``None`` for one that has not begun."""
-        prefix = _backfill(tenant, attribute_id)
+        prefix = _backfill(tenant, job_id)
         with ThreadPoolExecutor(min(_READ_AT_ONCE, len(shares)) or 1) as pool:
             yield from pool.map(lambda share: self._document(f"{prefix}{share}.json"), shares)
 

@@ -4,7 +4,7 @@ Partition ``<tenant>#<XID>`` holds everything of one identity, by sort key:
 
 | sort key | item | attributes |
 |---|---|---|
-| ``E#<time><hash>`` | event | ``d`` dataset, ``p`` place, ``b`` body, ``ttl`` expiry |
+| ``E#<time><hash>`` | event | ``d`` dataset, ``p`` place, ``b`` body, ``ttl`` until when it is stored |
 | ``H`` | head | ``n`` version, ``b`` identity, links, members, holds; ``c`` cutoff |
 | ``R#<dataset>`` | record fragment | ``p`` place, ``b`` body, ``cd`` custom date, ...; see ``record_items`` |
 | ``S#<dataset>`` | event stream | ``n`` version, ``p`` place, ``ad`` last active day, ``b`` partial aggregates, ... |
@@ -183,19 +183,19 @@ def event_item(tenant: Tenant, event: Event) -> dict[str, Any]:
         "p": {"S": event.place},
         "b": {"B": pack(event.body)},
     }
-    if event.expires_s is not None:
-        item["ttl"] = {"N": str(event.expires_s)}
+    if event.stored_until_s is not None:
+        item["ttl"] = {"N": str(event.stored_until_s)}
     return item
 
 
 def event_of(item: Item) -> Event:
     """Read an event."""
-    expires = item.get("ttl")
+    until = item.get("ttl")
     return Event(
         xid=xid_of(item["pk"]["S"]),
         key=key_of_event(item["sk"]["S"]),
         dataset_id=item["d"]["S"],
         place=Place(item["p"]["S"]),
         body=unpack(item["b"]["B"]),
-        expires_s=None if expires is None else int(expires["N"]),
+        stored_until_s=None if until is None else int(until["N"]),
     )

@@ -23,6 +23,9 @@ run: setup ## Start the local cloud, deploy the stacks to it, print where it ans
 demo: setup ## Load the sample customers and show their profiles (starts everything it needs; EXPORT=1 exports them too)
 	@$(BIN)/python -m ops.demo $(if $(EXPORT),--export)
 
+reports: setup ## Show what is in the store, as tables and bars: make reports [AGAIN=1 takes a new sample first]
+	@$(BIN)/python -m ops.reports $(if $(AGAIN),--again)
+
 stop: ## Stop the local cloud; its data stays
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m ops.local_cloud stop; fi
 
@@ -101,4 +104,4 @@ help: ## Show this
 		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
 		/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: run demo stop client sandbox check openapi test bench invoke synth deploy lock clean setup replay journal help
+.PHONY: run demo reports stop client sandbox check openapi test bench invoke synth deploy lock clean setup replay journal help

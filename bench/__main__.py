@@ -27,13 +27,14 @@ from bench import (
     merging,
     persons,
     pql,
-    prices,
+    sampling,
     schemas,
     several,
 )
 from bench.machine import machine
 from bench.session import session
 from bench.table import Line, show
+from tessera.domain import prices
 
 BUDGETS = {
     "L1": "sequential round trips to storage per look-up",
@@ -155,6 +156,11 @@ def main() -> int:
         help="instead of budgets: units per row on the local cloud of `make run`, of 1,000 rows and then 10,000 more",
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures to a file as well")
+    parser.add_argument(
+        "--sampling",
+        action="store_true",
+        help="instead of budgets: read units per profile of samples on the local cloud of `make run`",
+    )
     given = parser.parse_args()
     asked = [name.strip().upper() for name in given.only.split(",") if name.strip()]
     unknown = [start for start in asked if not any(name.startswith(start) for name in BUDGETS)]
@@ -166,6 +172,8 @@ def main() -> int:
         lines = large.measure(given.large)
     elif given.growth:
         lines = growth.measure()
+    elif given.sampling:
+        lines = sampling.measure()
     else:
         lines = measure(wanted, wide=given.wide, clicks=given.clicks)
     console = Console(width=None if sys.stdout.isatty() else 140)

@@ -11,11 +11,12 @@ from bench.people import EVENTS, NAMESPACE, RECORDS, event, record
 from bench.session import Exchange, Session, session
 from bench.store import CONFIGURATION, DAY_MS, ENVIRONMENT, NOW_MS, Store, store
 from bench.table import Line, limited
-from bench.units import WRITE_UNIT, Meter, item_size, read_units
+from bench.units import WRITE_UNIT, Meter, read_units
 from tessera.domain.computed.window import HOUR_MS, Unit, Window
 from tessera.domain.configuration import Configuration
 from tessera.domain.identity import Identity
 from tessera.services.computed.compiled import compile_attribute
+from tessera.storage.item_sizes import item_size
 from tessera.storage.profile_items import partition
 from tessera.storage.stream_items import stream_sort
 

@@ -1,8 +1,8 @@
 """$: what the measured work costs on AWS, and what stands there while nobody calls.
 
 A function's duration is its CPU time, stretched where its memory buys less than a whole core, and the time it waits.
-A core of this machine counts for a core of Lambda's. Free tiers and what is stored ($0.25 per GB and month in
-DynamoDB, $0.20 for its point-in-time recovery, $0.023 in S3) are left out.
+A core of this machine counts for a core of Lambda's. Free tiers and what is stored are left out; the latter is in the
+report of a store (`tessera.domain.sample.insight`).
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench import prices
 from bench.ingestion import Units
 from bench.lookup import Cost
-from bench.prices import MILLION
 from bench.table import Line
+from tessera.domain import prices
+from tessera.domain.prices import MILLION
 
 # infra/api.py and infra/jobs.py.
 API_MEMORY_MB = 1024
@@ -99,7 +99,7 @@ BY_CHOICE = (
     Component(
         "each registered client", prices.COGNITO_PER_MACHINE_CLIENT, "Cognito: app client with client credentials"
     ),
-    Component("alarms=true", 52 * prices.ALARM_METRIC, "15 alarms on 52 metrics; the account's first ten are free"),
+    Component("alarms=true", 55 * prices.ALARM_METRIC, "16 alarms on 55 metrics; the account's first ten are free"),
     Component("own_key=true", prices.KMS_KEY, "a KMS key, its rotations and its calls extra"),
     Component("firewall=true", prices.WAF_ACL + 2 * prices.WAF_RULE, "WAF: an ACL and two rules, requests extra"),
 )

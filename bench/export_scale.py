@@ -11,12 +11,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from bench import prices
 from bench.cost import ROUND_TRIP_MS, WORKER_MEMORY_MB
 from bench.export_worker import Worker
-from bench.prices import MILLION
 from bench.table import Line
+from tessera.domain import prices
 from tessera.domain.export.share import shares_for
+from tessera.domain.prices import MILLION
 from tessera.services.export.gathering import MAX_PART_BYTES
 
 CORES = os.cpu_count()

@@ -34,7 +34,7 @@ from bench.session import ANSWER_S
 from bench.store import ENVIRONMENT, TENANT, Inline, Store, store
 from bench.table import Line, limited
 from bench.timing import Compared, compare
-from bench.units import READ_UNIT, item_size, read_units
+from bench.units import READ_UNIT, read_units
 from jobs.export import WALKERS  # with it comes how often a worker's garbage is collected
 from tessera.domain.export.shape import Column
 from tessera.domain.graph import Head
@@ -44,6 +44,7 @@ from tessera.domain.profile import IdentityItems, RecordFragment
 from tessera.services.export.writing import Table
 from tessera.storage.aws import CONNECTIONS
 from tessera.storage.codec import unpack
+from tessera.storage.item_sizes import item_size
 
 PROFILES = 200
 _EVENT_BYTES = 500

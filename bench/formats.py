@@ -18,7 +18,8 @@ from bench.people import EVENTS, NAMESPACE, event
 from bench.store import DAY_MS, ENVIRONMENT, START_MS, store
 from bench.table import Line, limited
 from bench.timing import Compared, compare
-from bench.units import WRITE_UNIT, Meter, item_size, units
+from bench.units import WRITE_UNIT, Meter, units
+from tessera.storage.item_sizes import item_size
 
 _ROWS = 2000
 Row = dict[str, Any]

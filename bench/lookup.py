@@ -11,8 +11,9 @@ from bench.session import Exchange, Session, session
 from bench.store import ENVIRONMENT, TENANT, Store
 from bench.table import Line, limited
 from bench.timing import Compared
-from bench.units import READ_UNIT, item_size, read_units, units
+from bench.units import READ_UNIT, read_units, units
 from tessera.domain.identity import Identity
+from tessera.storage.item_sizes import item_size
 from tessera.storage.profile_items import partition
 
 

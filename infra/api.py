@@ -13,6 +13,7 @@ from aws_cdk import aws_wafv2 as waf
 from constructs import Construct
 
 from infra.acknowledge import acknowledge
+from infra.erasure import let_accept
 from infra.function import ServiceFunction
 from infra.jobs import JobsStack
 from infra.layers import make_layer
@@ -59,6 +60,9 @@ def _identities(function: ServiceFunction, storage: StorageStack, _jobs: JobsSta
 
 def _datasets(function: ServiceFunction, storage: StorageStack, jobs: JobsStack) -> None:
     storage.grant_registry(function, write=True)
+    function.allow(["states:StartExecution"], [jobs.expiry.state_machine_arn])
+    function.function.add_environment("EXPIRY_MACHINE", jobs.expiry.state_machine_arn)
+    function.function.add_environment("WRITERS_KNOW_AFTER_S", str(jobs.writers_know_after_s))
     # What a deleted dataset brought is deleted by the purge machine.
     _purging(function, storage, jobs)
 
@@ -124,6 +128,22 @@ def _export_jobs(function: ServiceFunction, storage: StorageStack, jobs: JobsSta
     function.function.add_environment("EXPORT_STATE_MACHINE_ARN", jobs.export.state_machine_arn)
 
 
+def _preview_sample_status(function: ServiceFunction, storage: StorageStack, jobs: JobsStack) -> None:
+    storage.allow_registry(function, "dynamodb:GetItem", "dynamodb:PutItem")
+    storage.grant_lake(function, read=["samples"])
+    function.allow(["states:StartExecution"], [jobs.sample.state_machine_arn])
+    function.function.add_environment("SAMPLE_STATE_MACHINE_ARN", jobs.sample.state_machine_arn)
+
+
+def _erasures(function: ServiceFunction, storage: StorageStack, jobs: JobsStack) -> None:
+    # A subject's data and the receipt are read, and holds listed.
+    storage.grant_profile(function)
+    storage.grant_registry(function)
+    let_accept(function, storage)
+    function.allow(["states:StartExecution"], [jobs.erase.state_machine_arn])
+    function.function.add_environment("ERASE_STATE_MACHINE_ARN", jobs.erase.state_machine_arn)
+
+
 ENDPOINTS = (
     Endpoint("entities", ("/data/core/ups/access/entities",), _entities),
     Endpoint(
@@ -157,6 +177,20 @@ ENDPOINTS = (
     ),
     Endpoint("system_jobs", ("/data/core/ups/system/jobs", "/data/core/ups/system/jobs/{proxy+}"), _system_jobs),
     Endpoint("export_jobs", ("/data/core/ups/export/jobs", "/data/core/ups/export/jobs/{proxy+}"), _export_jobs),
+    Endpoint(
+        "preview_sample_status",
+        ("/data/core/ups/previewsamplestatus", "/data/core/ups/previewsamplestatus/{proxy+}"),
+        _preview_sample_status,
+    ),
+    Endpoint(
+        "erasures",
+        (
+            "/data/core/ups/system/jobs/erasures",
+            "/data/core/ups/system/jobs/erasures/{proxy+}",
+            "/data/core/ups/system/jobs/subjectAccess",
+        ),
+        _erasures,
+    ),
     Endpoint("schemas", ("/data/foundation/schemaregistry/{proxy+}",), _schemas),
     Endpoint(
         "inlets",

@@ -9,7 +9,7 @@ from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
 from infra.function import ServiceFunction
-from infra.machine import make_machine, make_task
+from infra.machine import make_machine, make_task, until_done
 from infra.settings import Settings
 from infra.storage import StorageStack
 
@@ -104,7 +104,7 @@ class BackfillMachine(Construct):
 
         begin = make_task(self, "Begin", functions.begin, self._settings)
         plan = make_task(self, "Plan", functions.plan, self._settings)
-        fill = self._map(functions.fill, bucket)
+        fill = until_done(self, "Fill", functions.fill, self._settings, bucket, job="attribute_id")
         finish = make_task(self, "Finish", functions.finish, self._settings)
         for state in (begin, plan, fill, finish):
             state.add_catch(record_failure, errors=["States.ALL"], result_path="$.error")
@@ -126,28 +126,3 @@ class BackfillMachine(Construct):
             any_shares.when(sfn.Condition.number_greater_than("$.shares", 0), fill.next(finish)).otherwise(finish)
         )
         return begin
-
-    def _map(self, function: ServiceFunction, bucket: s3.IBucket) -> sfn.DistributedMap:
-        """Call `function` for each share until it is done; results stay where the worker put them."""
-        shares = sfn.DistributedMap(
-            self,
-            "Fill",
-            label="Fill",
-            map_execution_type=sfn.StateMachineType.STANDARD,  # a share may take longer than an Express run
-            max_concurrency=self._settings.map_concurrency,
-            item_reader=sfn.S3JsonItemReader(bucket=bucket, key=sfn.JsonPath.string_at("$.manifest_key")),
-            item_selector={
-                "job": {
-                    "org_id": sfn.JsonPath.string_at("$.org_id"),
-                    "sandbox": sfn.JsonPath.string_at("$.sandbox"),
-                    "attribute_id": sfn.JsonPath.string_at("$.attribute_id"),
-                },
-                "share": sfn.JsonPath.object_at("$$.Map.Item.Value"),
-            },
-            result_path=sfn.JsonPath.DISCARD,
-        )
-        fill = make_task(self, "Fill share", function, self._settings)
-        filled = sfn.Choice(self, "Share done?")
-        filled.when(sfn.Condition.boolean_equals("$.done", True), sfn.Succeed(self, "Filled")).otherwise(fill)
-        shares.item_processor(fill.next(filled))
-        return shares

@@ -8,6 +8,7 @@ from typing import cast
 from aws_cdk import CfnElement, Duration, RemovalPolicy, Stack, Token
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_stepfunctions as sfn
 from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
@@ -43,10 +44,12 @@ def make_machine(
     functions: Sequence[ServiceFunction],
     manifests: StorageStack | None = None,
     maps: Sequence[str] = (),
+    timeout: Duration | None = None,
 ) -> sfn.StateMachine:
     """Make a traced machine that logs its errors and may invoke `functions`.
 
-    `maps` are the labels of its distributed maps, whose manifests are among the jobs' objects of `manifests`' lake.
+    `maps` are the labels of its distributed maps, whose manifests are among the jobs' objects of `manifests`' lake. An
+    execution may take as long as `timeout`, by default a day.
     """
     log_group = logs.LogGroup(
         scope,
@@ -84,7 +87,7 @@ def make_machine(
         tracing_enabled=True,
         # Without execution data: rows never pass through a machine, but reasons might quote one.
         logs=sfn.LogOptions(destination=log_group, level=sfn.LogLevel.ERROR, include_execution_data=False),
-        timeout=Duration.hours(24),
+        timeout=timeout or Duration.hours(24),
         removal_policy=RemovalPolicy.DESTROY,
     )
     acknowledge(
@@ -139,3 +142,30 @@ def make_task(scope: Construct, name: str, function: ServiceFunction, settings: 
         jitter_strategy=sfn.JitterType.FULL,
     )
     return state
+
+
+def until_done(
+    scope: Construct, name: str, function: ServiceFunction, settings: Settings, bucket: s3.IBucket, *, job: str
+) -> sfn.DistributedMap:
+    """Make a map that calls a function for each share of a manifest until it is done; results stay where it put them.
+
+    `job` is the field that names the job, beside the organisation and the sandbox.
+    """
+    shares = sfn.DistributedMap(
+        scope,
+        name,
+        label=name,
+        map_execution_type=sfn.StateMachineType.STANDARD,  # a share may take longer than an Express run
+        max_concurrency=settings.map_concurrency,
+        item_reader=sfn.S3JsonItemReader(bucket=bucket, key=sfn.JsonPath.string_at("$.manifest_key")),
+        item_selector={
+            "job": {field: sfn.JsonPath.string_at(f"$.{field}") for field in ("org_id", "sandbox", job)},
+            "share": sfn.JsonPath.object_at("$$.Map.Item.Value"),
+        },
+        result_path=sfn.JsonPath.DISCARD,
+    )
+    worker = make_task(scope, f"{name} share", function, settings)
+    done = sfn.Choice(scope, "Share done?")
+    done.when(sfn.Condition.boolean_equals("$.done", True), sfn.Succeed(scope, f"{name} done")).otherwise(worker)
+    shares.item_processor(worker.next(done))
+    return shares

@@ -71,9 +71,19 @@ class ObservabilityStack(Stack):
             jobs.purge.metric_failed(period=PERIOD, statistic="Sum"),
         )
         alarm(
+            "EraseFailed",
+            "An erase execution failed: see whether the job has acceptedAt, and why it failed in its record",
+            jobs.erase.metric_failed(period=PERIOD, statistic="Sum"),
+        )
+        alarm(
             "BackfillFailed",
             "A backfill execution failed: a computed attribute stays unreadable; its record says why",
             jobs.backfill.metric_failed(period=PERIOD, statistic="Sum"),
+        )
+        alarm(
+            "ExpiryFailed",
+            "An expiry execution failed: what has expired is not shown, but still stored; the job's record says why",
+            jobs.expiry.metric_failed(period=PERIOD, statistic="Sum"),
         )
         for name, queue in {"Stream": jobs.streaming.messages, "Window": jobs.streaming.windows}.items():
             alarm(
@@ -85,6 +95,11 @@ class ObservabilityStack(Stack):
             "ExportFailed",
             "An export execution failed: the dataset shows what it showed before; the job's record says why",
             jobs.export.metric_failed(period=PERIOD, statistic="Sum"),
+        )
+        alarm(
+            "SampleFailed",
+            "A sample execution failed: the reports are those of before; the state of the samples says why",
+            jobs.sample.metric_failed(period=PERIOD, statistic="Sum"),
         )
         alarm(
             "GraphsOverLimit",

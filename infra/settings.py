@@ -26,6 +26,7 @@ class Settings:
     map_concurrency: int
     task_attempts: int
     stream_window_s: int
+    sample_threshold_percent: float
     log_retention_days: int
     throttle_rate: int
     throttle_burst: int
@@ -44,6 +45,11 @@ class Settings:
     def writers_know_after_s(self) -> int:
         """After how many seconds no writer goes by what it read before a change: the lease and the longest call."""
         return self.configuration_lease_s + (2 if self.local else LONGEST_STORAGE_CALL_S)
+
+    @property
+    def index_lag_s(self) -> int:
+        """After how many seconds the index shows what the table has; far more than it ever takes."""
+        return 1 if self.local else 30
 
     @staticmethod
     def read(node: Node) -> Settings:
@@ -73,6 +79,7 @@ class Settings:
             map_concurrency=number("map_concurrency", 2 if local else 100),
             task_attempts=number("task_attempts", 2 if local else 5),
             stream_window_s=number("stream_window_s", 15 if local else 900),
+            sample_threshold_percent=float(text("sample_threshold_percent") or 3),
             log_retention_days=number("log_retention_days", 30),
             throttle_rate=number("throttle_rate", 1000),
             throttle_burst=number("throttle_burst", 2000),

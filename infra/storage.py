@@ -90,6 +90,8 @@ class Lake(Construct):
                 ),
                 s3.LifecycleRule(id="jobs", prefix="jobs/", expiration=Duration.days(30)),
                 s3.LifecycleRule(id="rejected", prefix="rejected/", expiration=Duration.days(30)),
+                # As long as the registry knows of them.
+                s3.LifecycleRule(id="samples", prefix="samples/", expiration=Duration.days(400)),
                 # Longer than any message stays in the queue or among the dead letters.
                 s3.LifecycleRule(id="stream", prefix="stream/", expiration=Duration.days(30)),
             ],

@@ -9,6 +9,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra.function import ServiceFunction
+from infra.sampling import let_sample
 from infra.settings import Settings
 from infra.storage import StorageStack
 
@@ -124,6 +125,7 @@ class Streaming(Construct):
         storage.grant_lake(self.close, read=["stream", "jobs"], write=["stream", "raw", "rejected", "jobs"])
         self.windows.let_send(self.close, "WINDOW_QUEUE_URL")
         self.windows.feed(self.close, at_once=1, concurrency=2)
+        let_sample(self.close, settings)
 
         self.functions = (self.process, self.close)
 

@@ -17,6 +17,7 @@ import orjson
 
 PROFILE = "_xdm.context.profile"
 EVENTS = "_xdm.context.experienceevent"
+SAMPLES = "/data/core/ups/previewsamplestatus"
 _TERMINAL = frozenset({"success", "failed", "aborted", "stalled", "inactive", "deleted"})
 # Less than an answer carries of a file that is no text.
 _PIECE_BYTES = 2_000_000
@@ -139,6 +140,39 @@ class Client:
                 return
             time.sleep(pause_s)
         raise TimeoutError(f"export job {job_id} is not over after {timeout_s:.0f} s")
+
+    def sample_status(self) -> dict[str, Any] | None:
+        """Read what the last sample found, ``None`` before there was any."""
+        answer = self.http.get(SAMPLES)
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return None
+        answer.raise_for_status()
+        return dict(answer.json())
+
+    def take_sample(self, pause_s: float = 0.2, timeout_s: float = 600) -> Iterator[dict[str, Any] | None]:
+        """Ask for a sample, and read the status again and again until it is taken."""
+        before = self._sampled_at()
+        self.http.post(SAMPLES).raise_for_status()
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            status = self.sample_status()
+            yield status
+            if status is not None and not status["sampleJobRunning"]["status"]:
+                if self._sampled_at() == before:
+                    raise RuntimeError("The sample failed: its execution says why")
+                return
+            time.sleep(pause_s)
+        raise TimeoutError(f"no sample was taken in {timeout_s:.0f} s")
+
+    def _sampled_at(self) -> str | None:
+        answer = self.http.get(f"{SAMPLES}/report/dataset")
+        return str(answer.json()["reportTimestamp"]) if answer.is_success else None
+
+    def report(self, name: str, **more: str) -> Any:
+        """Read the data of a report."""
+        answer = self.http.get(f"{SAMPLES}/report/{name}", params=more)
+        answer.raise_for_status()
+        return answer.json()["data"]
 
     def files(self, batch_id: str) -> Iterator[bytes]:
         """Read the files of a batch."""

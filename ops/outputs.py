@@ -22,9 +22,12 @@ class Outputs:
     lake_bucket: str
     ingest_state_machine_arn: str
     delete_state_machine_arn: str
+    erase_state_machine_arn: str
     backfill_state_machine_arn: str
     export_state_machine_arn: str
     purge_state_machine_arn: str
+    sample_state_machine_arn: str
+    expiry_state_machine_arn: str
     stream_queue_url: str
     window_queue_url: str
     stream_dead_letters_url: str
@@ -51,9 +54,12 @@ class Outputs:
                 lake_bucket=values["LakeBucket"],
                 ingest_state_machine_arn=values["IngestStateMachineArn"],
                 delete_state_machine_arn=values["DeleteStateMachineArn"],
+                erase_state_machine_arn=values["EraseStateMachineArn"],
                 backfill_state_machine_arn=values["BackfillStateMachineArn"],
                 export_state_machine_arn=values["ExportStateMachineArn"],
                 purge_state_machine_arn=values["PurgeStateMachineArn"],
+                sample_state_machine_arn=values["SampleStateMachineArn"],
+                expiry_state_machine_arn=values["ExpiryStateMachineArn"],
                 stream_queue_url=values["StreamQueueUrl"],
                 window_queue_url=values["WindowQueueUrl"],
                 stream_dead_letters_url=values["StreamDeadLettersUrl"],
@@ -74,9 +80,12 @@ class Outputs:
             "TOKEN_JWKS_URL": self.token_jwks_url,
             "INGEST_STATE_MACHINE_ARN": self.ingest_state_machine_arn,
             "DELETE_STATE_MACHINE_ARN": self.delete_state_machine_arn,
+            "ERASE_STATE_MACHINE_ARN": self.erase_state_machine_arn,
             "BACKFILL_MACHINE": self.backfill_state_machine_arn,
             "EXPORT_STATE_MACHINE_ARN": self.export_state_machine_arn,
             "PURGE_STATE_MACHINE_ARN": self.purge_state_machine_arn,
+            "SAMPLE_STATE_MACHINE_ARN": self.sample_state_machine_arn,
+            "EXPIRY_MACHINE": self.expiry_state_machine_arn,
             "STREAM_QUEUE_URL": self.stream_queue_url,
             "WINDOW_QUEUE_URL": self.window_queue_url,
         }

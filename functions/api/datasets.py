@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -13,8 +14,11 @@ from api.purges import purges
 from tessera.domain.dataset import SERVER_OWNED
 from tessera.gateway import JSON, JSON_PATCH, ApiError, Endpoint, Request, Response
 from tessera.services.datasets import DatasetCatalogue, VersionMismatchError
+from tessera.services.expirations import Expirations
 from tessera.storage import aws
 from tessera.storage.configuration import ConfigurationStore
+from tessera.storage.executions import Executions
+from tessera.storage.expiry_jobs import ExpiryJobStore
 from tessera.storage.registry import Registry
 
 _COLLECTION = "/data/foundation/catalog/dataSets"
@@ -28,7 +32,10 @@ handler = endpoint.handler
 def catalogue() -> DatasetCatalogue:
     """Return the process's catalogue."""
     client, table = aws.dynamodb(), aws.registry_table()
-    return DatasetCatalogue(ConfigurationStore(client, table), Registry(client, table), purges())
+    registry = Registry(client, table)
+    machine = Executions(aws.stepfunctions, lambda: os.environ["EXPIRY_MACHINE"])
+    expirations = Expirations(ExpiryJobStore(registry), machine)
+    return DatasetCatalogue(ConfigurationStore(client, table), registry, expirations, purges())
 
 
 @endpoint.post(_COLLECTION, permission="configure")

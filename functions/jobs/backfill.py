@@ -16,9 +16,10 @@ from aws_lambda_powertools import Logger
 
 from jobs.failure import reason_of
 from tessera.domain.tenant import Tenant
-from tessera.services.computed.backfill import Backfill, Filler, Share
+from tessera.services.computed.backfill import Backfill, Filler
 from tessera.services.computed.catalogue import AttributeCatalogue
 from tessera.services.computed.compiled import compile_attribute
+from tessera.services.stream_shares import Share
 from tessera.storage import aws
 from tessera.storage.configuration import ConfigurationStore
 from tessera.storage.executions import Executions

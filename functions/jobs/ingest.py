@@ -31,6 +31,7 @@ from tessera.storage.registry import Registry
 
 if TYPE_CHECKING:
     from tessera.services.ingestion.removing import Remover
+    from tessera.services.sample.checks import SampleChecks
 
 Event = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -79,6 +80,15 @@ def _remover() -> Remover:
 
     table = ProfileTable(aws.dynamodb(), aws.profile_table())
     return Remover(_batches(), _configurations(), _lake(), table, ThreadPoolExecutor(aws.CONNECTIONS))
+
+
+@cache
+def _checks() -> SampleChecks:
+    # Here, so that the other tasks do not load what only this one needs.
+    from tessera.services.sample.checks import SampleChecks  # noqa: PLC0415
+    from tessera.storage.executions import Executions  # noqa: PLC0415
+
+    return SampleChecks(Executions(aws.stepfunctions, lambda: os.environ["SAMPLE_STATE_MACHINE_ARN"]))
 
 
 def _decider() -> Decider:
@@ -151,8 +161,9 @@ def remove(tenant: Tenant, batch_id: str, event: Event) -> Answer:
 
 @_task
 def finish(tenant: Tenant, batch_id: str, event: Event) -> Answer:
-    """Settle the batch."""
+    """Settle the batch, and see to it that somebody looks whether it is time for a sample."""
     _decider().finish(tenant, batch_id)
+    _checks().after_batch(tenant)
     return {}
 
 

@@ -23,6 +23,7 @@ from tessera.storage.stream_lake import StreamLake
 from tessera.storage.windows import WindowStore
 
 if TYPE_CHECKING:
+    from tessera.services.sample.checks import SampleChecks
     from tessera.services.streaming.closing import Closer
     from tessera.services.streaming.processing import Processor
 
@@ -51,11 +52,13 @@ def process(event: Event, context: object) -> Answer:
 
 
 def close(event: Event, context: object) -> Answer:
-    """Close windows."""
+    """Close windows, and see to it that somebody looks whether it is time for a sample."""
     failed: list[str] = []
     for record in event["Records"]:
         try:
-            _closer().close(closing_of(record["body"]))
+            closing = closing_of(record["body"])
+            _closer().close(closing)
+            _checks().while_streaming(closing.window.tenant)
         except Exception as error:
             _notice(error)
             failed.append(record["messageId"])
@@ -118,6 +121,15 @@ def _processor() -> Processor:
         Windows(WindowStore(client, table), _closings(), aws.window_ms()),
         _notice,
     )
+
+
+@cache
+def _checks() -> SampleChecks:
+    # Here, so that the other task does not load what only this one needs.
+    from tessera.services.sample.checks import SampleChecks  # noqa: PLC0415
+    from tessera.storage.executions import Executions  # noqa: PLC0415
+
+    return SampleChecks(Executions(aws.stepfunctions, lambda: os.environ["SAMPLE_STATE_MACHINE_ARN"]))
 
 
 @cache

@@ -17,12 +17,14 @@ from ops.openapi import (
     batches,
     computed_attributes,
     datasets,
+    erasures,
     export_jobs,
     identities,
     inlets,
     merge_policies,
     problems,
     profiles,
+    samples,
     schema_registry,
     streaming,
     system_jobs,
@@ -38,6 +40,8 @@ AREAS = (
     computed_attributes.AREA,
     system_jobs.AREA,
     export_jobs.AREA,
+    samples.AREA,
+    erasures.AREA,
     identities.AREA,
     schema_registry.AREA,
     datasets.AREA,
@@ -50,8 +54,9 @@ _PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 _PARAMETER = re.compile(r"\{(\w+)\+?\}")
 _WITH_BODY = {"POST", "PUT", "PATCH"}
 _TEXT = (
-    "Profiles, merge policies, computed attributes, identities, schemas, datasets, batches, inlets and streaming in "
-    f"the paths, bodies and errors of Adobe Experience Platform. What is marked `{MARK}` is not Adobe's. "
+    "Profiles, merge policies, computed attributes, exports, samples, erasures, identities, schemas, datasets, "
+    "batches, inlets and streaming in the paths, bodies and errors of Adobe Experience Platform. "
+    f"What is marked `{MARK}` is not Adobe's. "
     "`x-permission` is what a client must be registered for. Names of query parameters are read in any case, a "
     "trailing slash is passed over and every error has a JSON body."
 )

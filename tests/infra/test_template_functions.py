@@ -19,13 +19,18 @@ NAMES = {
     *("tessera-stream-process", "tessera-stream-close"),
     *("tessera-delete-sweep", "tessera-delete-fail"),
     "tessera-drop-take",
+    "tessera-api-erasures",
+    *(f"tessera-erase-{task}" for task in ("accept", "sweep", "search", "fail")),
     *(f"tessera-backfill-{task}" for task in ("begin", "plan", "fill", "finish", "fail")),
     "tessera-api-system-jobs",
     *(f"tessera-purge-{task}" for task in ("begin", "plan", "sweep", "look", "discard", "settle", "fail")),
+    *(f"tessera-expire-{task}" for task in ("plan", "stamp", "finish", "fail")),
     "tessera-api-export-jobs",
     *(f"tessera-export-{task}" for task in ("plan", "gather", "settle", "write", "finish", "fail")),
     *(f"tessera-ingest-{task}" for task in ("plan", "validate", "decide", "apply", "remove", "finish", "fail")),
     "tessera-ingest-discard",
+    "tessera-api-preview-sample-status",
+    *(f"tessera-sample-{task}" for task in ("plan", "count", "finish", "fail")),
 }
 # The only calls that may name every resource, for AWS offers none to name.
 NAMELESS = {
@@ -44,6 +49,7 @@ PUT, HEADS = {"dynamodb:PutItem"}, {"dynamodb:PutItem", "dynamodb:ConditionCheck
 NOTE = {"dynamodb:GetItem"} | PUT
 # On the index and on the table.
 QUERY = {"dynamodb:Query"}
+RESTAMP = QUERY | PUT | {"dynamodb:BatchGetItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}
 REBUILD = QUERY | HEADS | {"dynamodb:BatchGetItem", "dynamodb:DeleteItem"}
 
 
@@ -171,6 +177,11 @@ def test_nothing_is_allowed_on_everything(which: str, request: pytest.FixtureReq
         ("tessera-purge-discard", set(), {"dynamodb:GetItem"} | QUERY),
         ("tessera-purge-settle", set(), NOTE),
         ("tessera-purge-fail", set(), NOTE),
+        ("tessera-api-erasures", READ | HEADS, READ | PUT),
+        ("tessera-erase-accept", HEADS | {"dynamodb:BatchGetItem"}, NOTE),
+        ("tessera-erase-sweep", REBUILD, NOTE),
+        ("tessera-erase-search", set(), NOTE | QUERY),
+        ("tessera-erase-fail", set(), NOTE),
         ("tessera-api-export-jobs", set(), NOTE | QUERY),
         ("tessera-export-plan", QUERY, NOTE),
         ("tessera-export-gather", QUERY, NOTE),
@@ -178,11 +189,20 @@ def test_nothing_is_allowed_on_everything(which: str, request: pytest.FixtureReq
         ("tessera-export-write", set(), {"dynamodb:GetItem"}),
         ("tessera-export-finish", set(), NOTE),
         ("tessera-export-fail", set(), NOTE),
+        ("tessera-api-preview-sample-status", set(), NOTE),
+        ("tessera-sample-plan", QUERY, NOTE),
+        ("tessera-sample-count", QUERY, NOTE),
+        ("tessera-sample-finish", set(), NOTE | QUERY),
+        ("tessera-sample-fail", set(), NOTE),
         ("tessera-backfill-begin", set(), NOTE),
         ("tessera-backfill-plan", QUERY, NOTE),
         ("tessera-backfill-fill", REBUILD, NOTE | QUERY),
         ("tessera-backfill-finish", set(), NOTE),
         ("tessera-backfill-fail", set(), NOTE),
+        ("tessera-expire-plan", QUERY, NOTE),
+        ("tessera-expire-stamp", RESTAMP, {"dynamodb:GetItem"}),
+        ("tessera-expire-finish", set(), NOTE),
+        ("tessera-expire-fail", set(), NOTE),
     ],
 )
 def test_tables(aws: Deployment, function: str, profile: set[str], registry: set[str]) -> None:
@@ -198,7 +218,8 @@ def test_who_may_use_the_index_may_only_query_it(aws: Deployment) -> None:
         if "/index/" in json.dumps(one["Resource"])
     }
     expected = {"tessera-api-merge-policies", "tessera-backfill-plan", "tessera-backfill-fill"}
-    expected |= {"tessera-export-plan", "tessera-export-gather"}
+    expected |= {"tessera-expire-plan", "tessera-expire-stamp"}
+    expected |= {"tessera-export-plan", "tessera-export-gather", "tessera-sample-plan", "tessera-sample-count"}
     expected |= {"tessera-purge-plan", "tessera-purge-sweep", "tessera-purge-look"}
     assert users == {name: ["dynamodb:Query"] for name in expected}
 
@@ -236,6 +257,11 @@ def test_who_may_use_the_index_may_only_query_it(aws: Deployment) -> None:
         ("tessera-drop-take", "drop raw", "raw drop-rejected", ""),
         ("tessera-delete-sweep", "", "", ""),
         ("tessera-delete-fail", "", "", ""),
+        ("tessera-api-erasures", "jobs", "jobs", ""),
+        ("tessera-erase-accept", "jobs", "jobs", ""),
+        ("tessera-erase-sweep", "jobs", "jobs", ""),
+        ("tessera-erase-search", "jobs exports", "", ""),
+        ("tessera-erase-fail", "", "", ""),
         ("tessera-api-export-jobs", "", "", ""),
         ("tessera-export-plan", "jobs", "jobs", ""),
         ("tessera-export-gather", "", "jobs", ""),
@@ -243,11 +269,20 @@ def test_who_may_use_the_index_may_only_query_it(aws: Deployment) -> None:
         ("tessera-export-write", "jobs", "jobs exports", ""),
         ("tessera-export-finish", "jobs exports", "exports active", "exports"),
         ("tessera-export-fail", "exports", "", "exports"),
+        ("tessera-api-preview-sample-status", "samples", "", ""),
+        ("tessera-sample-plan", "jobs", "jobs", ""),
+        ("tessera-sample-count", "jobs", "jobs", ""),
+        ("tessera-sample-finish", "jobs", "samples", ""),
+        ("tessera-sample-fail", "", "", ""),
         ("tessera-backfill-begin", "", "", ""),
         ("tessera-backfill-plan", "", "jobs", ""),
         ("tessera-backfill-fill", "jobs", "jobs", ""),
         ("tessera-backfill-finish", "jobs", "", ""),
         ("tessera-backfill-fail", "", "", ""),
+        ("tessera-expire-plan", "", "jobs", ""),
+        ("tessera-expire-stamp", "jobs", "jobs", ""),
+        ("tessera-expire-finish", "jobs", "", ""),
+        ("tessera-expire-fail", "", "", ""),
     ],
 )
 def test_lake(aws: Deployment, function: str, read: str, write: str, delete: str) -> None:
@@ -277,30 +312,52 @@ def test_who_may_delete_for_good(aws: Deployment) -> None:
         "tessera-drop-take": ["/drop/*"],
         "tessera-ingest-discard": ["/raw/*", "/rejected/*"],
         "tessera-purge-discard": ["/jobs/*", "/raw/*", "/rejected/*", "/staged/*"],
+        # Whom a list names, once everybody is cut off.
+        "tessera-api-erasures": ["/jobs/*"],
+        "tessera-erase-accept": ["/jobs/*"],
     }
 
 
 def test_who_may_start_which_machine(aws: Deployment) -> None:
     starters = {
-        name: json.dumps(one["Resource"])
+        name: started
         for name in NAMES
-        for one in granted(aws, name)
-        if "states:StartExecution" in as_list(one["Action"])
+        if (
+            started := [
+                json.dumps(one["Resource"])
+                for one in granted(aws, name)
+                if "states:StartExecution" in as_list(one["Action"])
+            ]
+        )
     }
     wanted = {
-        "api-batches": ("Ingest", "INGEST_STATE_MACHINE_ARN"),
-        "drop-take": ("Ingest", "INGEST_STATE_MACHINE_ARN"),
-        "api-entities": ("Delete", "DELETE_STATE_MACHINE_ARN"),
-        "api-computed-attributes": ("Backfill", "BACKFILL_MACHINE"),
-        "api-system-jobs": ("Purge", "PURGE_STATE_MACHINE_ARN"),
-        "api-datasets": ("Purge", "PURGE_STATE_MACHINE_ARN"),
-        "api-export-jobs": ("Export", "EXPORT_STATE_MACHINE_ARN"),
+        "api-batches": ("IngestMachine", "INGEST_STATE_MACHINE_ARN"),
+        "drop-take": ("IngestMachine", "INGEST_STATE_MACHINE_ARN"),
+        "api-entities": ("DeleteMachine", "DELETE_STATE_MACHINE_ARN"),
+        "api-computed-attributes": ("BackfillMachine", "BACKFILL_MACHINE"),
+        "api-system-jobs": ("PurgeMachine", "PURGE_STATE_MACHINE_ARN"),
+        "api-export-jobs": ("ExportMachine", "EXPORT_STATE_MACHINE_ARN"),
+        "api-preview-sample-status": ("SampleMachine", "SAMPLE_STATE_MACHINE_ARN"),
+        "api-erasures": ("EraseMachine", "ERASE_STATE_MACHINE_ARN"),
+        # By its name: tasks of the machine itself, and of those that were made before it.
+        **dict.fromkeys(
+            ("ingest-finish", "stream-close", "sample-finish", "sample-fail"),
+            (":stateMachine:tessera-sample", "SAMPLE_STATE_MACHINE_ARN"),
+        ),
     }
-    assert set(starters) == {f"tessera-{function}" for function in wanted}
-    for function, (machine, variable) in wanted.items():
-        assert f"{machine}Machine" in starters[f"tessera-{function}"]
+    several = {
+        **{function: {one} for function, one in wanted.items()},
+        "api-datasets": {("ExpiryMachine", "EXPIRY_MACHINE"), ("PurgeMachine", "PURGE_STATE_MACHINE_ARN")},
+    }
+    assert set(starters) == {f"tessera-{function}" for function in several}
+    for function, machines in several.items():
+        assert all(any(machine in one for one in starters[f"tessera-{function}"]) for machine, _ in machines)
         variables = functions(aws)[f"tessera-{function}"]["Environment"]["Variables"]
-        assert [key for key in variables if "_MACHINE" in key] == [variable]
+        assert {key for key in variables if "_MACHINE" in key} == {variable for _, variable in machines}
+    names = [
+        one["Properties"]["StateMachineName"] for one in aws.resources("AWS::StepFunctions::StateMachine").values()
+    ]
+    assert "tessera-sample" in names
 
 
 def test_environment(aws: Deployment) -> None:
@@ -322,7 +379,10 @@ def test_a_function_can_be_run_here_with_what_the_stacks_tell(aws: Deployment, t
     (tmp_path / "outputs.json").write_text(json.dumps(told))
     here = Outputs.read(tmp_path / "outputs.json", "http://127.0.0.1:4566").environment()
     there = {key for properties in functions(aws).values() for key in properties["Environment"]["Variables"]}
-    has_defaults = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL", "STREAM_WINDOW_S", "CONFIGURATION_LEASE_S"}
+    has_defaults = {
+        *("POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL", "STREAM_WINDOW_S", "CONFIGURATION_LEASE_S"),
+        *("SAMPLE_THRESHOLD_PERCENT", "WRITERS_KNOW_AFTER_S"),
+    }
     assert there - has_defaults <= set(here)
 
 
@@ -331,7 +391,7 @@ def test_parquet_only_where_parquet_is_read(aws: Deployment) -> None:
     # The batches' for its previews.
     assert with_two == {
         *("tessera-ingest-plan", "tessera-ingest-validate", "tessera-api-batches"),
-        "tessera-export-write",
+        *("tessera-export-write", "tessera-erase-search"),
     }
 
 

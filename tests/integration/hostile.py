@@ -11,25 +11,41 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-WRITES = frozenset({"put_item", "delete_item", "transact_write_items"})
+WRITES = frozenset({"put_item", "delete_item", "transact_write_items", "put_object", "delete_objects"})
 
 
 class CrashError(BaseException):
     """The process dies here; nothing catches it but the test."""
 
 
+class Life:
+    """How many calls a process makes before it dies, whatever client it makes them with; ``None`` is for ever."""
+
+    def __init__(self, calls: int | None) -> None:
+        self.calls = calls
+
+
 class HostileClient:
     """Wraps a client; ``random`` decides what goes wrong, ``calls_to_live`` after how many calls the process dies,
-    ``conflict_rate`` how many of the transactions meet another one."""
+    ``conflict_rate`` how many of the transactions meet another one. Clients of one process share a ``life``."""
 
-    def __init__(self, client: Any, seed: int, calls_to_live: int | None = None, conflict_rate: float = 0.2) -> None:
+    def __init__(
+        self,
+        client: Any,
+        seed: int,
+        calls_to_live: int | None = None,
+        conflict_rate: float = 0.2,
+        life: Life | None = None,
+    ) -> None:
         self._client = client
         self._conflict_rate = conflict_rate
         self._random = random.Random(seed)
-        self._calls_to_live = calls_to_live
+        self._life = life or Life(calls_to_live)
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
+        if name == "get_paginator":
+            return method
         return (lambda **request: self._call(name, method, request)) if callable(method) else method
 
     def _call(self, name: str, method: Any, request: dict[str, Any]) -> Any:
@@ -44,14 +60,14 @@ class HostileClient:
         answer = method(**request)
         if unprocessed:
             answer["UnprocessedKeys"] = unprocessed
-        if name in WRITES and self._calls_to_live is not None:
+        if name in WRITES and self._life.calls is not None:
             self._live()
         return answer
 
     def _live(self) -> None:
-        if self._calls_to_live is not None:
-            self._calls_to_live -= 1
-            if self._calls_to_live < 0:
+        if self._life.calls is not None:
+            self._life.calls -= 1
+            if self._life.calls < 0:
                 raise CrashError
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from jobs import ingest
 from tests.integration.executors import Inline
+from tests.integration.sample_executions import startable_machine
 
 MACHINE_ROLE = "arn:aws:iam::123456789012:role/machine"
 
@@ -24,6 +25,7 @@ def created_machine(monkeypatch: pytest.MonkeyPatch) -> str:
     )["stateMachineArn"]
     monkeypatch.setenv("INGEST_STATE_MACHINE_ARN", arn)
     monkeypatch.setattr(ingest, "ThreadPoolExecutor", lambda _: Inline())
+    startable_machine(monkeypatch)
     return arn
 
 

@@ -14,6 +14,7 @@ from moto.sqs.models import sqs_backends
 from api import streaming
 from jobs import stream
 from tests.integration.executors import Inline
+from tests.integration.sample_executions import startable_machine
 
 ATTEMPTS = 2
 WINDOW_S = 900
@@ -30,6 +31,7 @@ def created_queues(monkeypatch: pytest.MonkeyPatch) -> None:
         attributes = {"RedrivePolicy": redrive, "VisibilityTimeout": "0"}
         monkeypatch.setenv(variable, client.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"])
     monkeypatch.setenv("STREAM_WINDOW_S", str(WINDOW_S))
+    startable_machine(monkeypatch)
     for module in (streaming, stream):
         monkeypatch.setattr(module, "ThreadPoolExecutor", lambda _: Inline())
 

@@ -26,14 +26,15 @@ from tessera.domain.profile import Event, EventStream
 from tessera.domain.rows import PlacedRow, accept
 from tessera.domain.tenant import Tenant
 from tessera.domain.times import iso_ms, parse_ms
-from tessera.services import lease
+from tessera.services import lease, stream_shares
 from tessera.services.computed import backfill
-from tessera.services.computed.backfill import Backfill, BusyIdentityError, Filler, Share
+from tessera.services.computed.backfill import Backfill, BusyIdentityError, Filler
 from tessera.services.computed.catalogue import AttributeCatalogue
 from tessera.services.computed.compiled import compile_attribute
 from tessera.services.deletion import Deletions
 from tessera.services.profile_reader import ProfileReader
 from tessera.services.profile_writer import ProfileWriter
+from tessera.services.stream_shares import Share
 from tessera.storage import aws
 from tessera.storage.configuration import ConfigurationStore
 from tessera.storage.jobs import DeletionStore
@@ -348,7 +349,7 @@ def test_nothing_to_fill(world: World) -> None:
 def test_every_stream_is_in_one_share(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     people = [Identity("crmid", f"c{number}") for number in range(60)]
     world.write(*(world.event(one, 1) for one in people))
-    monkeypatch.setattr(backfill, "_IDENTITIES_PER_SHARE", 7)
+    monkeypatch.setattr(stream_shares, "_IDENTITIES_PER_SHARE", 7)
     attribute = world.publish()
     world.begin(attribute)
     world.wait()
@@ -370,7 +371,7 @@ def test_a_worker_leaves_in_time_and_goes_on_where_it_was(world: World, monkeypa
     crowded = shard_of(everybody[0].xid(world.tenant))
     people = [*[one for one in everybody if shard_of(one.xid(world.tenant)) == crowded][:5], *everybody[1:5]]
     world.write(*(world.event(one, 1) for one in people))
-    monkeypatch.setattr(backfill, "_PAGE", 2)
+    monkeypatch.setattr(stream_shares, "_PAGE", 2)
     attribute = world.publish()
     world.begin(attribute)
     world.wait()
@@ -640,7 +641,7 @@ def notes() -> dict[str, int]:
 
 def test_cut_off_at_any_call_and_run_again_is_as_undisturbed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     attribute, shares = prepared(world)
-    monkeypatch.setattr(backfill, "_PAGE", 1)
+    monkeypatch.setattr(stream_shares, "_PAGE", 1)
     before = stored()
     life = Life(None)
     world.fill(attribute, *shares, client=Mortal(boto3.client("dynamodb"), life), s3=Mortal(boto3.client("s3"), life))

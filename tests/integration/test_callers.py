@@ -36,6 +36,7 @@ OUTPUTS = {
     "TesseraJobs": {
         "IngestStateMachineArn": "arn:aws:states:eu-west-1:000000000000:stateMachine:x",
         "DeleteStateMachineArn": "arn:aws:states:eu-west-1:000000000000:stateMachine:y",
+        "EraseStateMachineArn": "arn:aws:states:eu-west-1:000000000000:stateMachine:z",
         "BackfillStateMachineArn": "arn:aws:states:eu-west-1:000000000000:stateMachine:z",
         "ExportStateMachineArn": "arn:aws:states:eu-west-1:000000000000:stateMachine:w",
         "StreamQueueUrl": "https://queue.example/stream",
@@ -43,6 +44,7 @@ OUTPUTS = {
         "StreamDeadLettersUrl": "https://queue.example/stream-dead-letters",
         "WindowDeadLettersUrl": "https://queue.example/windows-dead-letters",
         "PurgeStateMachineArn": "arn:aws:states:eu-west-1:000000000000:stateMachine:p",
+        "ExpiryStateMachineArn": "arn:aws:states:eu-west-1:000000000000:stateMachine:t",
     },
 }
 

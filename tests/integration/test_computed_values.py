@@ -188,8 +188,9 @@ class World:
                 stream = self.table.streams(self.tenant, [xid], dataset_id).get(xid)
                 if stream is not None:
                     cutoff = self.cutoff(identity, dataset_id)
+                    horizon = configuration.datasets[dataset_id].horizon_ms
                     complete(
-                        *(self.table, self.tenant, stream, attributes, cutoff, self.clock_ms),
+                        *(self.table, self.tenant, stream, attributes, cutoff, horizon, self.clock_ms),
                         generation=attributes.generation,
                     )
         for name in configuration.attributes:

@@ -365,8 +365,12 @@ def test_of_two_patches_at_once_neither_is_lost(call: Caller) -> None:
         nonlocal second_done
         if not second_done:
             second_done = True
-            store = ConfigurationStore(aws.dynamodb(), aws.registry_table())
-            other = DatasetCatalogue(store, call.registry, purges())
+            other = DatasetCatalogue(
+                ConfigurationStore(aws.dynamodb(), aws.registry_table()),
+                call.registry,
+                catalogue._expirations,
+                purges(),
+            )
             other.change(
                 TENANT,
                 dataset_id,

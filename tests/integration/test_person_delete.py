@@ -19,11 +19,11 @@ from tessera.domain.errors import EntityNotFoundError, NotFoundError, TooManyRel
 from tessera.domain.graph import Head
 from tessera.domain.identity import Identity, Xid
 from tessera.domain.merge_policy import GraphType, MergePolicy
-from tessera.domain.place import Place, accepted_ms, batch_place, cutoff_place
+from tessera.domain.place import GRACE_MS, Place, accepted_ms, batch_place, cutoff_place
 from tessera.domain.rows import PlacedRow, accept
 from tessera.domain.tenant import Tenant
 from tessera.services import deletion, sweep
-from tessera.services.deletion import GRACE_MS, Deletions
+from tessera.services.deletion import Deletions
 from tessera.services.profile_reader import Person, ProfileReader
 from tessera.services.profile_writer import ProfileWriter
 from tessera.services.sweep import Sweep
@@ -96,6 +96,7 @@ class World:
     machine: Machine = field(default_factory=Machine)
     pauses: list[float] = field(default_factory=list)
     rows: Sequence[tuple[str, PlacedRow]] = field(default_factory=lambda: list(dalia()))
+    people: Sequence[Identity] = PERSON
 
     def __post_init__(self) -> None:
         self.configurations = ConfigurationStore(aws.dynamodb(), aws.registry_table())
@@ -174,7 +175,7 @@ class World:
 
     def stored(self) -> dict[tuple[Identity, str], dict[str, Any]]:
         """Everything the table holds of this sandbox, read by a scan."""
-        names = {self.xid(identity): identity for identity in PERSON}
+        names = {self.xid(identity): identity for identity in self.people}
         items = boto3.client("dynamodb").scan(TableName=aws.profile_table(), ConsistentRead=True)["Items"]
         return {
             (names[Xid(item["pk"]["S"].rpartition("#")[2])], item["sk"]["S"]): item

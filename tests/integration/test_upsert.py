@@ -394,7 +394,7 @@ def test_an_update_that_makes_a_record_too_large_is_refused_with_the_reason(
     long = [uuid.uuid4().hex for _ in range(40)]
     report = apply(tenant, message(tenant, 3, "merge", d={"$replace": long}))
     assert list(report.refused) == [at(3)]
-    assert "may take 200" in report.refused[at(3)]
+    assert "may take 200" in str(report.refused[at(3)])
     assert "d" not in (body(tenant) or {})
 
 

@@ -22,6 +22,19 @@ def test_the_threshold(rejected: int, percent: float | None, accepted: bool) -> 
     assert judge(tally(rejected), partial_percent=percent, diagnostics=True).accepted is accepted
 
 
+@pytest.mark.parametrize(
+    ("expired", "wrong", "percent", "accepted"),
+    [(100, 0, None, True), (50, 0, None, True), (50, 1, None, False), (50, 5, 5, True), (50, 6, 5, False),
+     (95, 5, 5, False)],
+)  # fmt: skip
+def test_what_has_expired_fails_no_batch(expired: int, wrong: int, percent: float | None, accepted: bool) -> None:
+    rejected = expired + wrong
+    found = Tally(100, 100 - rejected, rejected, codes=Counter({"INGEST-1540-400": expired, "INGEST-1401-400": wrong}))
+    verdict = judge(found, partial_percent=percent, diagnostics=True)
+    assert verdict.accepted is accepted
+    assert ("INGEST-1540-400", expired) in [(one["code"], one["recordCount"]) for one in verdict.errors]
+
+
 def test_with_diagnostics_every_reason_is_counted_and_summed_up() -> None:
     errors = judge(tally(4), partial_percent=5, diagnostics=True).errors
     assert [(error["code"], error["recordCount"]) for error in errors] == [

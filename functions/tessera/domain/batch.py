@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from tessera.domain.errors import InvalidRequestError
+from tessera.domain.expiry import BEGINNING_MS
 
 
 class BatchStatus(StrEnum):
@@ -54,7 +55,8 @@ class Batch:
 
     ``completed_ms`` is when COMPLETE was accepted: part of the place of every row, so it is given once and never
     changes. ``schema`` is the version of the dataset's schema that all its rows are judged by, given when it is first
-    planned; ``partial_rows`` says that they need not have what it requires. ``judged`` says that the rows were accepted
+    planned; ``partial_rows`` says that they need not have what it requires, and events up to ``horizon_ms`` had expired
+    when it was complete. ``judged`` says that the rows were accepted
     and may have begun to be applied. ``attempt`` counts the executions that were asked for. ``predecessors``
     are the batches that it replaces. A ``streamed`` one gathers rows that came as messages, each at a place of its own.
     ``export_job`` is the job that brought a batch of exported profiles, 0 for rows that were ingested.
@@ -81,6 +83,7 @@ class Batch:
     judged: bool = False
     schema: str = ""
     partial_rows: bool = False
+    horizon_ms: int = BEGINNING_MS
     predecessors: tuple[str, ...] = ()
     streamed: bool = False
     errors: tuple[Mapping[str, Any], ...] = ()
@@ -147,17 +150,19 @@ class Batch:
             )
         return replace(self, status=status, updated_ms=now_ms, updated_by=by, finished_ms=now_ms, errors=errors)
 
-    def started(self, now_ms: int, schema: str = "", partial_rows: bool = False) -> Self:
+    def started(
+        self, now_ms: int, schema: str = "", partial_rows: bool = False, horizon_ms: int = BEGINNING_MS
+    ) -> Self:
         """Note that its files are being read; an execution that comes late or twice changes nothing.
 
-        ``schema`` is the version that its dataset's schema is at, and stays what it was given first.
+        ``schema`` is the version that its dataset's schema is at; that and the others stay what they were given first.
         """
         if self.status not in {BatchStatus.LOADED, BatchStatus.RETRYING}:
             return self
         now = replace(self, status=BatchStatus.STAGING, updated_ms=now_ms, errors=())
         if self.started_ms:
             return now
-        return replace(now, started_ms=now_ms, schema=schema, partial_rows=partial_rows)
+        return replace(now, started_ms=now_ms, schema=schema, partial_rows=partial_rows, horizon_ms=horizon_ms)
 
     def accepted(self, metrics: Mapping[str, int], errors: tuple[Mapping[str, Any], ...], now_ms: int) -> Self:
         """Accept its good rows: from here on they may be applied."""

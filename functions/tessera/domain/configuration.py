@@ -10,6 +10,7 @@ from typing import Any, Self
 from tessera.domain.computed.attribute import ComputedAttribute
 from tessera.domain.computed.rule import Rule
 from tessera.domain.errors import InvalidRequestError
+from tessera.domain.expiry import BEGINNING_MS, Expiry
 from tessera.domain.graph import LinkRules
 from tessera.domain.identity import (
     FIRST_CUSTOM_NAMESPACE_ID,
@@ -38,7 +39,7 @@ class DatasetSettings:
     beginnings of places of batches whose events are being deleted: nor are those. ``off`` are the spans of places,
     after the first and up to the second, in which profiles were switched off; ``None`` is no end yet. ``schema`` is the
     id of its registered schema, empty for one of the built-in classes; ``partial_rows`` says that its rows need not
-    have all the fields that this schema requires.
+    have all the fields that this schema requires. ``expiry`` is set once the dataset has had a TTL.
     """
 
     id: str
@@ -50,7 +51,12 @@ class DatasetSettings:
     off: tuple[tuple[Place, Place | None], ...] = ()
     schema: str = ""
     partial_rows: bool = False
+    expiry: Expiry | None = None
     deleted: tuple[str, ...] = ()
+
+    def horizon_ms(self, at_ms: int) -> int:
+        """Return the time up to which events have expired at an instant (contract: profile-api §10)."""
+        return BEGINNING_MS if self.expiry is None else self.expiry.horizon_ms(at_ms)
 
     @property
     def action(self) -> Action:
@@ -206,7 +212,9 @@ def to_document(configuration: Configuration) -> dict[str, Any]:
         "datasets": [
             [
                 *(item.id, item.kind.value, item.profile_enabled, item.identity_enabled, item.upsert, item.cutoff),
-                *(item.off, item.schema, item.partial_rows, item.deleted),
+                *(item.off, item.schema, item.partial_rows),
+                None if item.expiry is None else list(astuple(item.expiry)),
+                item.deleted,
             ]
             for item in configuration.datasets.values()
         ],
@@ -249,9 +257,12 @@ def _dataset_of(
     off: Sequence[tuple[Place, Place | None]] = (),
     schema: str = "",
     partial_rows: bool = False,
+    expiry: Sequence[Any] | None = None,
     deleted: Sequence[str] = (),
 ) -> DatasetSettings:
     spans = tuple((start, end) for start, end in off)
+    lives = None if expiry is None else Expiry(*expiry)
     return DatasetSettings(
-        dataset_id, DatasetKind(kind), profile, identity, upsert, cutoff, spans, schema, partial_rows, tuple(deleted)
+        *(dataset_id, DatasetKind(kind), profile, identity, upsert, cutoff, spans, schema, partial_rows, lives),
+        tuple(deleted),
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from tessera.domain.configuration import DatasetKind, DatasetSettings, SchemaSettings
 from tessera.domain.errors import InvalidRequestError
+from tessera.domain.expiry import days_of
 from tessera.domain.place import Place, cutoff_place
 
 SCHEMA_CLASSES: Mapping[str, DatasetKind] = {
@@ -85,7 +86,8 @@ def settings_of(
 
     Of a registered schema, the Profile switch only counts if the schema itself is enabled for Profile (contract: §4.1).
     Raises InvalidRequestError for a schema that cannot be used, or one other than before: rows that were accepted
-    as records cannot become events.
+    as records cannot become events. So does a TTL that is not one, or not of events; which is in force is changed
+    elsewhere (contract: profile-api §10).
     """
     schema_id = (description.get("schemaRef") or {}).get("id", "")
     schema = schemas.get(schema_id)
@@ -102,6 +104,8 @@ def settings_of(
     upsert = "isUpsert:true" in profile
     if upsert and kind is not DatasetKind.RECORD:
         raise InvalidRequestError(f"tags.{PROFILE_TAG}: isUpsert is for datasets of records, not of {kind.value}s")
+    if days_of(description) is not None and kind is not DatasetKind.EVENT:
+        raise InvalidRequestError(f"extensions.adobe_unifiedProfile.rowExpiration is for events, not for {kind.value}s")
     enabled = "enabled:true" in profile and (schema is None or schema.profiled)
     return DatasetSettings(
         dataset_id,
@@ -115,6 +119,7 @@ def settings_of(
         schema=registered,
         # Rows of an upsert dataset hold what changes, not all that there is (contract: data-and-pql §4.6).
         partial_rows=schema is not None and (upsert or "disabled" in tags.get(VALIDATION_TAG, ())),
+        expiry=before.expiry if before is not None else None,
     )
 
 

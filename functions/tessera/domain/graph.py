@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Self
 
 from tessera.domain.identity import Identity, Xid
-from tessera.domain.place import Place, survives
+from tessera.domain.place import Place, later, survives
 
 MAX_GRAPH_READ = 50
 MAX_GRAPH_WRITTEN = 100
@@ -59,11 +59,15 @@ class Removal(NamedTuple):
     client_id: str
 
 
-class Block(NamedTuple):
-    """A span in which an identity links nobody: after ``since`` up to ``until``, ``None`` while it lasts."""
+class Span(NamedTuple):
+    """A span of places: after ``since`` up to ``until``, ``None`` while it lasts."""
 
     since: Place
     until: Place | None
+
+    def has(self, place: Place) -> bool:
+        """Tell whether what was accepted at a place fell into it."""
+        return self.since < place and (self.until is None or place <= self.until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,9 @@ class Head:
     ``assertions`` maps (other identity, source) to the place of the first such assertion; ``removed`` the other
     identity to who removed the link; ``members`` are the other identities of its effective graph, sorted.
     ``collapsed`` marks a graph too large to be kept (design: Links). ``blocks`` are the spans of places in which the
-    identity linked nobody, the last one open while it is blocked. ``cutoff`` is the place of the person's last delete.
+    identity linked nobody, the last one open while it is blocked. ``cutoff`` is the place of the person's last delete,
+    ``erased`` of the last one that was meant for everyone whom links join up to there: see ``spread``. ``holds`` are
+    the spans of places in which nothing of the person was taken, the last one open while the person is held.
     ``version`` counts writes; 0 is not yet stored.
     """
 
@@ -93,7 +99,14 @@ class Head:
     cutoff: Place | None = None
     version: int = 0
     removed: Mapping[Xid, Removal] = field(default_factory=dict)
-    blocks: tuple[Block, ...] = ()
+    blocks: tuple[Span, ...] = ()
+    erased: Place | None = None
+    holds: tuple[Span, ...] = ()
+
+    @property
+    def held(self) -> bool:
+        """Whether nothing of the person is taken now."""
+        return bool(self.holds) and self.holds[-1].until is None
 
     @property
     def blocked(self) -> bool:
@@ -145,19 +158,38 @@ class Head:
         )
 
     def was_blocked(self, place: Place) -> bool:
-        """Tell whether what was said at a place fell into a span in which the identity linked nobody."""
-        return any(block.since < place and (block.until is None or place <= block.until) for block in self.blocks)
+        """Tell whether what was said at a place fell into a span in which the identity linked nobody, or was held."""
+        return any(block.has(place) for block in self.blocks) or self.was_held(place)
+
+    def was_held(self, place: Place) -> bool:
+        """Tell whether what was accepted at a place fell into a span in which nothing of the person was taken."""
+        return any(hold.has(place) for hold in self.holds)
 
     def blocking(self, since: Place) -> Head:
         """Return the head as one that links nobody from a place on."""
-        return self if self.blocked else replace(self, blocks=(*self.blocks, Block(since, None)))
+        return self if self.blocked else replace(self, blocks=(*self.blocks, Span(since, None)))
 
     def unblocking(self, until: Place) -> Head:
         """Return the head as one that links again after a place."""
         if not self.blocked:
             return self
         *earlier, last = self.blocks
-        return replace(self, blocks=(*earlier, Block(last.since, until)))
+        return replace(self, blocks=(*earlier, Span(last.since, until)))
+
+    def erasing(self, place: Place) -> Head:
+        """Return the head with everything at or below a place deleted, for this identity and whom it stands with."""
+        return replace(self, cutoff=later(self.cutoff, place), erased=later(self.erased, place))
+
+    def holding(self, since: Place) -> Head:
+        """Return the head as one under which nothing is taken after a place."""
+        return self if self.held else replace(self, holds=(*self.holds, Span(since, None)))
+
+    def lifting(self, until: Place) -> Head:
+        """Return the head as one under which rows are taken again after a place; what came before stays away."""
+        if not self.held:
+            return self
+        *earlier, last = self.holds
+        return replace(self, holds=(*earlier, Span(last.since, until)), cutoff=later(self.cutoff, until))
 
     def removing(self, other: Xid, removal: Removal) -> Head:
         """Return the head with its link to another identity removed."""
@@ -208,14 +240,63 @@ def _linked(heads: Mapping[Xid, Head], rules: LinkRules) -> _Forest:
         xid: {head.identity.namespace: xid} if head.identity.namespace in rules.unique else {}
         for xid, head in heads.items()
     }
-    for _, left, right in sorted(edges):
+    for place, left, right in sorted(edges):
         if any(heads[xid].blocked or heads[xid].identity.namespace in rules.unlinkable for xid in (left, right)):
+            continue
+        if any(heads[xid].was_held(place) for xid in (left, right)):
             continue
         one, other = graphs.root(left), graphs.root(right)
         if one != other and not unique[one].keys() & unique[other].keys():
             root = graphs.join(one, other)
             unique[root] = unique[one] | unique[other]
     return graphs
+
+
+def comes_late(assertion: Assertion, heads: Mapping[Xid, Head]) -> bool:
+    """Tell whether one of the two was erased after an assertion was accepted, and before it is noted."""
+    return any(_erased_at(assertion, heads))
+
+
+def spread(heads: Mapping[Xid, Head], additions: Iterable[Assertion], rules: LinkRules, now: Place) -> dict[Xid, Head]:
+    """Return the heads of whole components with erasures carried to whom assertions that come late add to a person.
+
+    Whoever was joined by what was accepted up to the erasure is part of it, and held if the person is, so it does not
+    matter which of the two was processed first (law 2): what was taken meanwhile of somebody held, up to ``now``, goes.
+    Only what comes late is looked at: what was removed by hand then stays out of it.
+    """
+    result = dict(heads)
+    for place in sorted({place for assertion in additions for place in _erased_at(assertion, heads)}):
+        persons = _linked({xid: _as_of(head, place) for xid, head in heads.items()}, rules)
+        erased = {persons.root(xid): head for xid, head in heads.items() if _is_erased(head, place)}
+        for xid, head in result.items():
+            source = erased.get(persons.root(xid))
+            if source is not None and not _is_erased(head, place):
+                result[xid] = _joined(head.erasing(place), source, place, now)
+    return result
+
+
+def _is_erased(head: Head, place: Place) -> bool:
+    return head.erased is not None and head.erased >= place
+
+
+def _joined(head: Head, source: Head, place: Place, now: Place) -> Head:
+    """Return a head with the holds that an erasure brought upon another member of the person."""
+    for hold in source.holds:
+        if hold.since == place and hold not in head.holds:
+            cutoff = later(head.cutoff, now if hold.until is None else hold.until)
+            head = replace(head, holds=(hold, *head.holds), cutoff=cutoff)
+    return head
+
+
+def _erased_at(assertion: Assertion, heads: Mapping[Xid, Head]) -> list[Place]:
+    """List the erasures of the two that an assertion names which came after it."""
+    ends = (heads.get(xid) for xid in assertion[:2])
+    return [end.erased for end in ends if end is not None and end.erased is not None and end.erased >= assertion.place]
+
+
+def _as_of(head: Head, place: Place) -> Head:
+    """Return a head as if nothing had been said after a place."""
+    return replace(head, assertions={key: said for key, said in head.assertions.items() if said <= place})
 
 
 def components(assertions: Collection[Assertion]) -> list[list[Assertion]]:

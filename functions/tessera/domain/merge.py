@@ -48,7 +48,7 @@ def live_streams(
         for stream in member.streams
         if stream.dataset_id in datasets
         and _is_live(stream, member.head, configuration)
-        and (stream.alive_until_ms is None or stream.alive_until_ms > now_ms)
+        and stream.is_alive(configuration.datasets[stream.dataset_id].horizon_ms(now_ms))
     ]
 
 

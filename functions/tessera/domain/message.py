@@ -8,7 +8,8 @@ from typing import Any, Self
 
 from tessera.domain.configuration import Configuration, DatasetKind, DatasetSettings
 from tessera.domain.dataset import SCHEMA_CLASSES
-from tessera.domain.place import Place
+from tessera.domain.expiry import BEGINNING_MS
+from tessera.domain.place import Place, accepted_ms
 from tessera.domain.tenant import Tenant
 
 WRONG_ORGANISATION = "Message has an absent or wrong ims org in the header"
@@ -29,8 +30,8 @@ class MessageError(ValueError):
 class Message:
     """A message that was received, at its place in history.
 
-    ``schema``, ``partial_rows`` and ``upsert`` are what its dataset says of rows at that moment: however late and often
-    the message is processed, it is judged the same.
+    ``schema``, ``partial_rows`` and ``upsert`` are what its dataset says of rows at that moment, and ``horizon_ms`` is
+    up to when events had expired: however late and often the message is processed, it is judged the same.
     """
 
     tenant: Tenant
@@ -41,6 +42,7 @@ class Message:
     schema: str = ""
     partial_rows: bool = False
     upsert: bool = False
+    horizon_ms: int = BEGINNING_MS
 
     def to_document(self) -> dict[str, Any]:
         """Write the message as the JSON document that is queued."""
@@ -50,7 +52,7 @@ class Message:
             "place": self.place,
             "header": self.header,
             "body": self.body,
-            "judgedBy": [self.schema, self.partial_rows, self.upsert],
+            "judgedBy": [self.schema, self.partial_rows, self.upsert, self.horizon_ms],
         }
 
     @classmethod
@@ -98,6 +100,7 @@ def received(sent: object, tenant: Tenant, place: Place, configuration: Configur
         schema.version if schema is not None else "",
         dataset.partial_rows,
         dataset.upsert,
+        dataset.horizon_ms(accepted_ms(place)),
     )
 
 

@@ -17,6 +17,10 @@ from tessera.domain.ulid import RANDOM_BITS, parts_of
 
 Place = NewType("Place", str)
 
+# Longer than a transaction takes, and than the clocks of two functions are apart: so far ahead lies the place of what
+# the writer of every row must know that is accepted after it.
+GRACE_MS = 250
+
 _HALF = RANDOM_BITS // 2
 _TIME_DIGITS = 11
 _BATCH = slice(_TIME_DIGITS + 1, _TIME_DIGITS + 1 + ID_LENGTH)
@@ -61,6 +65,11 @@ def batch_id_of(place: Place) -> str:
     if kind == _STREAMED_WITH_OTHERS:
         return f"{transaction_id(batch_id)}:{int(place[_FILE.stop + 1 :], 16)}"
     return batch_id
+
+
+def is_streamed(place: Place) -> bool:
+    """Tell whether a row came as a message, and not in a batch."""
+    return place[_FILE] in {_STREAMED_ALONE, _STREAMED_WITH_OTHERS}
 
 
 def transaction_id(request_id: str) -> str:

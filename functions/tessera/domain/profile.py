@@ -42,29 +42,38 @@ class EventStream:
     """The events of one identity in one dataset, as a whole.
 
     ``place`` is that of one of its events that no delete had reached; ``last_active_day`` is the last UTC day, in
-    days since 1970, on which one was accepted; ``alive_until_ms`` is when the last one expires, if any does.
-    ``state`` is what computed attributes need of them, ``version`` counts the writes of it all.
+    days since 1970, on which one was accepted. ``newest_ms`` is the time of the newest one among those written since
+    its dataset has a TTL, and among all if it is ``of_all``. ``state`` is what computed attributes need of them,
+    ``version`` counts the writes of it all.
     """
 
     xid: Xid
     dataset_id: str
     place: Place
     last_active_day: int
-    alive_until_ms: int | None = None
+    newest_ms: int | None = None
+    of_all: bool = False
     state: State = field(default_factory=State)
     version: int = 0
+
+    def is_alive(self, horizon_ms: int) -> bool:
+        """Tell whether an event may be left of it, of which those up to a time have expired."""
+        return not self.of_all or self.newest_ms is None or self.newest_ms > horizon_ms
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event; ``key`` orders it among the person's: its time, then a hash of dataset and ``_id``."""
+    """One event; ``key`` orders it among the person's: its time, then a hash of dataset and ``_id``.
+
+    ``stored_until_s`` is when DynamoDB may delete it, in seconds since 1970; it has long expired by then.
+    """
 
     xid: Xid
     key: str
     dataset_id: str
     place: Place
     body: dict[str, Any]
-    expires_s: int | None = None
+    stored_until_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,9 @@ BAD_VALUE = "INGEST-1510-400"
 TOO_LARGE = "INGEST-1413-400"
 BAD_IDENTITY = "INGEST-1520-400"
 BAD_OPERATION = "INGEST-1530-400"
+EXPIRED = "INGEST-1540-400"
+# Ours: the contract knows no holds.
+HELD = "TESSERA-INGEST-HELD"
 
 
 class Violation(NamedTuple):
@@ -81,6 +84,10 @@ class Row:
     appends: frozenset[Path] = frozenset()
     links_as: str = ""
 
+    def happened_by(self, time_ms: int) -> bool:
+        """Tell whether it is an event of this time or before."""
+        return bool(self.event_id) and self.timestamp_ms <= time_ms
+
 
 @dataclass(frozen=True, slots=True)
 class PlacedRow:
@@ -121,6 +128,15 @@ def accept(
         event_id, timestamp_ms = _event_key(body)
         return Row(body, primary, linked, namespaces, event_id, timestamp_ms)
     return Row(body, primary, linked, namespaces, custom_date_ms=custom_date(body), action=action)
+
+
+def expect_unexpired(row: Row, horizon_ms: int) -> None:
+    """Refuse an event that had expired when it was accepted; ``horizon_ms`` is up to when events had.
+
+    The one thing about a row that depends on when it comes (contract: profile-api §10). Raises RowError.
+    """
+    if row.happened_by(horizon_ms):
+        raise RowError(EXPIRED, "the event had expired when it was received: the dataset keeps no events so old")
 
 
 def without_nulls(value: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tessera.domain.rows import EXPIRED
+
 EMPTY = "106"
 EMPTY_HEADER = "118"
 UNREADABLE = "INGEST-1401-400"
@@ -98,7 +100,8 @@ def judge(tally: Tally, *, partial_percent: float | None, diagnostics: bool) -> 
     """Decide about a batch.
 
     A file that cannot be read, no row at all, no good row, a bad row without partial ingestion, or more bad rows
-    than the threshold allows: the whole batch fails and nothing lands.
+    than the threshold allows: the whole batch fails and nothing lands. Events that have expired are told as rejected,
+    but there is nothing wrong with them (contract: profile-api §10).
     """
     if tally.file_errors:
         return Verdict(False, _file_errors(tally.file_errors))
@@ -107,8 +110,9 @@ def judge(tally: Tally, *, partial_percent: float | None, diagnostics: bool) -> 
     if not tally.rejected:
         return Verdict(True, ())
     # Percent of rows, compared without dividing: 5 of 100 is not above 5 %.
-    tolerated = partial_percent is not None and tally.rejected * 100 <= partial_percent * tally.rows
-    accepted = tolerated and tally.accepted > 0
+    wrong = tally.rejected - tally.codes[EXPIRED]
+    tolerated = partial_percent is not None and wrong * 100 <= partial_percent * tally.rows and tally.accepted > 0
+    accepted = tolerated or not wrong
     return Verdict(accepted, _row_errors(tally, landed=tally.accepted if accepted else 0, diagnostics=diagnostics))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
@@ -17,8 +18,13 @@ import orjson
 from tessera.domain.configuration import Configuration, DatasetKind, DatasetSettings
 from tessera.domain.dataset import SERVER_OWNED, normalised_tags, settings_of
 from tessera.domain.errors import InvalidRequestError, NotFoundError, TesseraError
+from tessera.domain.expiry import days_of, expiry_after
+from tessera.domain.expiry_job import ExpiryJob
 from tessera.domain.purge import Purge
 from tessera.domain.tenant import Tenant
+from tessera.domain.ulid import RANDOM_BITS, ulid
+from tessera.services.expirations import Expirations
+from tessera.services.lease import WRITERS_KNOW_AFTER_S
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
@@ -90,11 +96,13 @@ class DatasetCatalogue:
         self,
         configurations: Configurations,
         descriptions: Descriptions,
+        expirations: Expirations,
         purges: Purges,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._configurations = configurations
         self._descriptions = descriptions
+        self._expirations = expirations
         self._purges = purges
         self._clock = clock
 
@@ -125,7 +133,10 @@ class DatasetCatalogue:
         def add(configuration: Configuration) -> Configuration:
             if len(configuration.datasets) >= MAX_DATASETS:
                 raise InvalidRequestError(f"a sandbox can have at most {MAX_DATASETS} datasets")
-            return configuration.with_dataset(settings_of(dataset_id, description, None, now, configuration.schemas))
+            settings = settings_of(dataset_id, description, None, now, configuration.schemas)
+            # Nobody writes to it yet, and nothing is stored that a job would have to see to.
+            expiry = expiry_after(None, days_of(description), now, tracked_ms=now, job="")
+            return configuration.with_dataset(replace(settings, expiry=expiry))
 
         self._configurations.change(
             tenant,
@@ -156,9 +167,13 @@ class DatasetCatalogue:
         """Change a dataset with ``edit``, which gets the whole description and returns what it is to be.
 
         ``edit`` may run several times; what it raises is passed on and nothing is changed. Fields that the service
-        owns stay what they are. Raises DatasetNotFoundError, InvalidRequestError and VersionMismatchError.
+        owns stay what they are. A TTL that is changed is in force at once, and a job sees to what is stored. Raises
+        DatasetNotFoundError, InvalidRequestError and VersionMismatchError.
         """
         changed: Fields = {}
+        asked_ms = self._clock()
+        job = ExpiryJob(ulid(asked_ms, secrets.randbits(RANDOM_BITS)), dataset_id, caller, asked_ms, asked_ms)
+        asked_for: list[ExpiryJob] = []
 
         def mutate(configuration: Configuration) -> Configuration:
             # Read after the pointer that the transaction is conditional on: a change in between fails it.
@@ -171,13 +186,25 @@ class DatasetCatalogue:
             changed.update(version=_next_version(before["version"]), updated=now, updatedUser=caller)
             before_settings = configuration.datasets.get(dataset_id)
             settings = settings_of(dataset_id, changed, before_settings, now, configuration.schemas)
+            tracked_ms = now + int(WRITERS_KNOW_AFTER_S * 1000)
+            expiry = expiry_after(settings.expiry, days_of(changed), now, tracked_ms=tracked_ms, job=job.id)
+            asked_for[:] = [] if expiry == settings.expiry else [job]
+            settings = replace(settings, expiry=expiry)
             if settings == before_settings:
                 return configuration
             return configuration.with_dataset(settings)
 
-        self._configurations.change(
-            tenant, mutate, lambda: [self._descriptions.putting(_partition(tenant), dataset_id, changed)]
+        after = self._configurations.change(
+            tenant,
+            mutate,
+            lambda: [
+                self._descriptions.putting(_partition(tenant), dataset_id, changed),
+                *(self._expirations.adding(tenant, one) for one in asked_for),
+            ],
         )
+        expiry = after.datasets[dataset_id].expiry
+        if expiry is not None and expiry.job:
+            self._expirations.ensure(tenant, expiry.job)
         return changed
 
     def delete(self, tenant: Tenant, dataset_id: str, caller: str, if_version: str | None = None) -> None:

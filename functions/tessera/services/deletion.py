@@ -27,13 +27,11 @@ from tessera.domain.errors import EntityNotFoundError, TooManyRelatedIdentitiesE
 from tessera.domain.graph import MAX_GRAPH_READ, MAX_GRAPH_WRITTEN, Head
 from tessera.domain.identity import Xid
 from tessera.domain.merge_policy import GraphType
-from tessera.domain.place import Place, accepted_ms, cutoff_place, survives
+from tessera.domain.place import GRACE_MS, Place, accepted_ms, cutoff_place, survives
 from tessera.domain.tenant import Tenant
 from tessera.domain.ulid import ulid
 from tessera.storage.registry import LostRaceError
 
-# Longer than a transaction takes, and than the clocks of two functions are apart.
-GRACE_MS = 250
 # An execution is stopped after a day; a job not settled an hour later has nobody working on it.
 ABANDONED_MS = 25 * 3600 * 1000
 _LONGEST_ACCEPTING_MS = 60_000
@@ -118,7 +116,7 @@ class Deletions:
             until_ms = self._clock_ms() + GRACE_MS
             job = PersonDeletion(job_id, tuple(sorted(heads)), cutoff_place(until_ms), caller, now_ms, now_ms)
             try:
-                self._cut_off(tenant, heads, job)
+                self._cut_off(tenant, heads, job, whole=graph is not GraphType.NONE)
             except LostRaceError:
                 self._pause(random.uniform(0, pause))  # noqa: S311 - jitter
                 pause = min(_LONGEST_PAUSE_S, pause * 2)
@@ -159,13 +157,16 @@ class Deletions:
             raise TooManyRelatedIdentitiesError(count, MAX_GRAPH_READ)
         return {**heads, **self._store.heads(tenant, head.members)} if head.members else heads
 
-    def _cut_off(self, tenant: Tenant, heads: Mapping[Xid, Head], job: PersonDeletion) -> None:
+    def _cut_off(self, tenant: Tenant, heads: Mapping[Xid, Head], job: PersonDeletion, *, whole: bool) -> None:
         """Write cutoffs and job, if no link came or went since the heads were read.
 
         One transaction: a cutoff without a job would never be swept, a job without cutoffs never have been accepted.
         """
         reached = {xid for xid, head in heads.items() if survives(job.cutoff, head.cutoff)}
-        changed = [replace(heads[xid], cutoff=job.cutoff) for xid in sorted(reached)]
+        changed = [
+            heads[xid].erasing(job.cutoff) if whole else replace(heads[xid], cutoff=job.cutoff)
+            for xid in sorted(reached)
+        ]
         unchanged = [head for xid, head in heads.items() if xid not in reached]
         self._store.replace_heads(tenant, changed, unchanged, [self._jobs.adding(tenant, job)])
 

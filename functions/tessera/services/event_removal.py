@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from tessera.domain.expiry import BEGINNING_MS
 from tessera.domain.identity import Xid
 from tessera.domain.place import Place
 from tessera.domain.profile import Event, EventStream
@@ -24,7 +25,6 @@ from tessera.storage.registry import LostRaceError
 # A transaction has 100 items; the stream and its parts are among them.
 _EVENTS_PER_TRANSACTION = 50
 _LONGEST_PAUSE_S = 0.5
-_BEGINNING_MS = -(1 << 47)
 
 
 class CountedEvents(StreamEvents, Protocol):
@@ -81,17 +81,22 @@ class EventRemover:
 
     def _without(self, tenant: Tenant, stream: EventStream, gone: Sequence[Event]) -> EventStream | None:
         """Return a stream as it is without some events, ``None`` when they were all it had and counts."""
-        keys = {event.key for event in gone}
+        keys, now_ms = {event.key for event in gone}, self._clock_ms()
         lease = Lease(self._configurations, tenant, self._clock)
-        attributes = attributes_of(lease.configuration)
+        attributes, dataset = attributes_of(lease.configuration), lease.configuration.datasets.get(stream.dataset_id)
         if stream.state.generation > attributes.generation:
             raise ConfigurationChangedError
-        state = rebuilt(self._store, tenant, stream, attributes, None, self._clock_ms(), without=keys)
+        horizon = BEGINNING_MS if dataset is None else dataset.horizon_ms(now_ms)
+        state = rebuilt(self._store, tenant, stream, attributes, None, now_ms, horizon, without=keys)
         lease.check()
-        events = self._store.events_of_stream(tenant, stream.xid, stream.dataset_id, _BEGINNING_MS)
-        if state.counts_nothing and all(event.key in keys for event in events):
+        events = self._store.events_of_stream(tenant, stream.xid, stream.dataset_id, BEGINNING_MS)
+        if any(event.key not in keys for event in events):
+            return replace(stream, state=state)
+        if state.counts_nothing:
             return None
-        return replace(stream, state=state)
+        # It counts events that have expired. Those are nobody's who is still there.
+        left = replace(stream, state=state)
+        return left if dataset is None or dataset.expiry is None else replace(left, newest_ms=BEGINNING_MS, of_all=True)
 
 
 def _groups(events: Sequence[Event]) -> Iterator[Sequence[Event]]:

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from tessera.domain.computed.state import Contribution, State, fold
+from tessera.domain.configuration import DatasetSettings
 from tessera.domain.identity import Xid
 from tessera.domain.place import Place, accepted_ms, batch_id_of, later, survives
 from tessera.domain.profile import Event, EventStream
@@ -27,7 +28,7 @@ from tessera.services.computed.compiled import Attributes
 from tessera.services.computed.rebuilding import StreamEvents, rebuilt
 from tessera.services.lease import ConfigurationChangedError, Lease
 from tessera.services.write_report import WriteReport
-from tessera.storage.profile_items import event_key
+from tessera.storage.profile_items import event_key, timestamp_of
 from tessera.storage.registry import LostRaceError
 
 # A transaction has 100 items: at worst two for each event, the stream, and what was waiting and long lists.
@@ -88,7 +89,7 @@ class EventWriter:
         store: EventStore,
         executor: Executor,
         tenant: Tenant,
-        dataset_id: str,
+        dataset: DatasetSettings,
         lease: Lease,
         attributes: Attributes,
         clock_ms: Callable[[], int],
@@ -98,7 +99,7 @@ class EventWriter:
         self._store = store
         self._executor = executor
         self._tenant = tenant
-        self._dataset_id = dataset_id
+        self._dataset = dataset
         self._lease = lease
         self._attributes = attributes
         self._clock_ms = clock_ms
@@ -112,7 +113,7 @@ class EventWriter:
         """
         report = WriteReport()
         by_identity = self._arrivals(rows, report)
-        streams = self._store.streams(self._tenant, list(by_identity), self._dataset_id, self._executor)
+        streams = self._store.streams(self._tenant, list(by_identity), self._dataset.id, self._executor)
         counted = self._executor.map(
             lambda xid: self._write_counted(by_identity[xid], streams.get(xid), cutoffs(xid)), by_identity
         )
@@ -125,11 +126,13 @@ class EventWriter:
 
     def _arrivals(self, rows: Sequence[PlacedRow], report: WriteReport) -> dict[Xid, list[Arrival]]:
         """Make events of rows, by identity, without repeats: of the same event the one at the lowest place stays."""
+        now_ms, expiry = self._clock_ms(), self._dataset.expiry
         found: dict[tuple[Xid, str], Event] = {}
         for item in sorted(rows, key=lambda item: item.place):
             xid = item.row.primary.xid(self._tenant)
-            key = event_key(item.row.timestamp_ms, self._dataset_id, item.row.event_id)
-            event = Event(xid, key, self._dataset_id, item.place, item.row.body)
+            key = event_key(item.row.timestamp_ms, self._dataset.id, item.row.event_id)
+            stored_until = None if expiry is None else expiry.stored_until_s(item.row.timestamp_ms, now_ms)
+            event = Event(xid, key, self._dataset.id, item.place, item.row.body, stored_until)
             first = found.setdefault((xid, key), event)
             if first is event:
                 continue
@@ -137,7 +140,6 @@ class EventWriter:
                 report.unchanged += 1
             else:
                 report.conflicts.append(event.place)
-        now_ms = self._clock_ms()
         by_identity: dict[Xid, list[Arrival]] = defaultdict(list)
         for event in found.values():
             by_identity[event.xid].append(Arrival(event, self._attributes.contribution(event, now_ms)))
@@ -289,14 +291,31 @@ class EventWriter:
     def _touched(self, events: Sequence[Event], stream: EventStream | None, cutoff: Place | None) -> EventStream:
         """Return the stream as it is after some events, but for their effect on its state."""
         first, day = events[0], max(day_of(accepted_ms(event.place)) for event in events)
+        newest, of_all = self._newest(events)
         if stream is None:
             state = State(self._attributes.generation, cutoff)
-            return EventStream(first.xid, first.dataset_id, first.place, day, state=state, version=_birth(first))
+            return EventStream(first.xid, first.dataset_id, first.place, day, newest, of_all, state, _birth(first))
         if stream.state.generation > self._attributes.generation:
             # Its creator knows an attribute that this writer does not: counting by what is known here would miss it.
             raise ConfigurationChangedError
-        place = stream.place if survives(stream.place, cutoff) else first.place
-        return replace(stream, place=place, last_active_day=max(day, stream.last_active_day))
+        place, before = stream.place, stream.newest_ms
+        if not survives(place, cutoff):
+            # All that it had is deleted.
+            place, before = first.place, None
+        newest = max((time for time in (before, newest) if time is not None), default=None)
+        day = max(day, stream.last_active_day)
+        return replace(stream, place=place, last_active_day=day, newest_ms=newest)
+
+    def _newest(self, events: Sequence[Event]) -> tuple[int | None, bool]:
+        """Return the time of the newest of some events, if the dataset's can expire.
+
+        And whether that is all there is to know of a stream which begins with them: it is when no writer is left that
+        does not note it.
+        """
+        expiry = self._dataset.expiry
+        if expiry is None:
+            return None, False
+        return max(timestamp_of(event.key) for event in events), self._clock_ms() >= expiry.tracked_ms
 
     def _replaces(self, event: Event, known: Event) -> bool:
         """Tell whether an event takes the place of what is stored of it: of two bodies the lower place wins (law 3).
@@ -316,10 +335,11 @@ class EventWriter:
         return bool(self._replaced) and batch_id_of(known.place) in self._replaced
 
     def _rebuilt(self, stream: EventStream, cutoff: Place | None, now_ms: int, without: Collection[str] = ()) -> State:
-        return rebuilt(self._store, self._tenant, stream, self._attributes, cutoff, now_ms, without=without)
+        horizon = self._dataset.horizon_ms(now_ms)
+        return rebuilt(self._store, self._tenant, stream, self._attributes, cutoff, now_ms, horizon, without=without)
 
     def _stream(self, xid: Xid) -> EventStream | None:
-        return self._store.streams(self._tenant, [xid], self._dataset_id).get(xid)
+        return self._store.streams(self._tenant, [xid], self._dataset.id).get(xid)
 
 
 def _birth(first: Event) -> int:

@@ -13,6 +13,7 @@ from tessera.domain.tenant import Tenant
 
 # What waits until every writer knows a change waits this long, and for the longest storage call on top.
 LEASE_S = float(os.environ.get("CONFIGURATION_LEASE_S", "30"))
+WRITERS_KNOW_AFTER_S = float(os.environ.get("WRITERS_KNOW_AFTER_S", "210"))
 
 
 class Configurations(Protocol):

@@ -34,9 +34,10 @@ from tessera.domain.graph import (
     components,
     effective,
     noted,
+    spread,
 )
 from tessera.domain.identity import Identity, Xid
-from tessera.domain.place import Place
+from tessera.domain.place import GRACE_MS, Place, cutoff_place
 from tessera.domain.tenant import Tenant
 from tessera.storage.registry import LostRaceError
 
@@ -62,10 +63,17 @@ class Linker:
     ``watch`` is told the size of each graph that grew, and ``MAX_GRAPH_WRITTEN + 1`` for one that collapsed.
     """
 
-    def __init__(self, store: HeadStore, executor: Executor, watch: Callable[[int], None] = lambda size: None) -> None:
+    def __init__(
+        self,
+        store: HeadStore,
+        executor: Executor,
+        watch: Callable[[int], None] = lambda size: None,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
         self._store = store
         self._executor = executor
         self._watch = watch
+        self._clock_ms = clock_ms
 
     def link(
         self,
@@ -84,12 +92,20 @@ class Linker:
             ends = {xid for assertion in group for xid in assertion[:2]}
             self._until_won(
                 lambda heads: self._settle(
-                    tenant, rules, ends, _Reader(self._store, tenant, identities, heads), lambda now: noted(now, group)
+                    tenant,
+                    rules,
+                    ends,
+                    _Reader(self._store, tenant, identities, heads),
+                    lambda now: spread(noted(now, group), group, rules, self._now()),
                 ),
                 known,
             )
 
         list(self._executor.map(link_group, components(assertions)))
+
+    def _now(self) -> Place:
+        """Place after every row that is accepted until the heads are written."""
+        return cutoff_place(self._clock_ms() + GRACE_MS)
 
     def remove(self, tenant: Tenant, rules: LinkRules, one: Xid, other: Xid, removal: Removal) -> None:
         """Take a link away: nobody's word links the two directly any more, whoever repeats it."""

@@ -13,10 +13,11 @@ from concurrent.futures import Executor
 from typing import Protocol
 
 from tessera.domain.configuration import Configuration, DatasetKind, DatasetSettings
-from tessera.domain.graph import Assertion, Head, LinkRules
+from tessera.domain.expiry import settled_ms
+from tessera.domain.graph import Assertion, Head, LinkRules, comes_late
 from tessera.domain.identity import Identity, Xid
 from tessera.domain.place import Place, batch_id_of, later, survives
-from tessera.domain.rows import PlacedRow, Row
+from tessera.domain.rows import HELD, PlacedRow, Row, RowError
 from tessera.domain.tenant import Tenant
 from tessera.services.computed.compiled import attributes_of
 from tessera.services.event_writer import EventStore, EventWriter
@@ -26,6 +27,8 @@ from tessera.services.record_writer import RecordStore, RecordWriter
 from tessera.services.write_report import WriteReport
 
 ROWS_PER_SLICE = 1000
+
+_HELD = "the row names an identity of a person who is held: nothing of them is taken until it is lifted"
 
 
 class ProfileStore(HeadStore, EventStore, RecordStore, Protocol):
@@ -53,7 +56,7 @@ class ProfileWriter:
         self._configurations = configurations
         self._store = store
         self._executor = executor
-        self._linker = Linker(store, executor, watch)
+        self._linker = Linker(store, executor, watch, clock_ms)
         self._clock = clock
         self._clock_ms = clock_ms
 
@@ -65,7 +68,7 @@ class ProfileWriter:
         ``replaced`` are the batches that the rows replace: events of theirs give way.
 
         Rows of a dataset that is gone, or was not enabled for profiles when they were accepted, are left alone, as are
-        deleted ones (law 7).
+        deleted ones (law 7), and events that were accepted and have been expired for a day.
         """
         report = WriteReport()
         for start in range(0, len(rows), ROWS_PER_SLICE):
@@ -97,11 +100,19 @@ class ProfileWriter:
         if dataset is None:
             report.unchanged = len(rows)
             return report
-        live = [item for item in rows if dataset.takes(item.place) and dataset.holds(item.place)]
-        heads = self._prepare_heads(tenant, dataset, configuration, live)
+        settled = settled_ms(dataset.horizon_ms(self._clock_ms()))
+        live = [
+            item
+            for item in rows
+            if dataset.takes(item.place) and dataset.holds(item.place) and not item.row.happened_by(settled)
+        ]
+        heads, held = self._prepare_heads(tenant, dataset, configuration, live)
+        report.refused = {place: RowError(HELD, _HELD) for place in held}
         lease.check()
-        live = [item for item in live if _is_live(item, heads.get(item.row.primary.xid(tenant)))]
-        report.unchanged = len(rows) - len(live)
+        live = [
+            item for item in live if item.place not in held and _is_live(item, heads.get(item.row.primary.xid(tenant)))
+        ]
+        report.unchanged = len(rows) - len(live) - len(held)
 
         def cutoff_of(xid: Xid) -> Place | None:
             return later(dataset.cutoff, heads[xid].cutoff if xid in heads else None)
@@ -119,7 +130,7 @@ class ProfileWriter:
             self._store,
             self._executor,
             tenant,
-            dataset.id,
+            dataset,
             lease,
             attributes_of(configuration),
             self._clock_ms,
@@ -131,30 +142,43 @@ class ProfileWriter:
 
     def _prepare_heads(
         self, tenant: Tenant, dataset: DatasetSettings, configuration: Configuration, rows: Sequence[PlacedRow]
-    ) -> dict[Xid, Head]:
-        """Give every identity of the rows a head and note the links they assert."""
+    ) -> tuple[dict[Xid, Head], set[Place]]:
+        """Give every identity of the rows a head and note the links they assert.
+
+        Answers the heads that there were, and the places of rows that name somebody who is held: these leave no trace.
+        """
         rules = configuration.link_rules
+        named: list[tuple[PlacedRow, str, dict[Xid, Identity]]] = []
+        for item in rows:
+            source = configuration.datasets.get(item.row.links_as or dataset.id)
+            linking = item.row.linked and source is not None and source.identity_enabled
+            of_row = _person(item.row, rules) if linking else [item.row.primary]
+            named.append((item, source.id if source else "", {identity.xid(tenant): identity for identity in of_row}))
+        asked = {xid for _, _, person in named for xid in person} | {item.row.primary.xid(tenant) for item in rows}
+        heads = self._store.heads(tenant, sorted(asked), self._executor)
+        held: set[Place] = set()
         identities: dict[Xid, Identity] = {}
         links: dict[tuple[Xid, Xid, str], Place] = {}
-        for item in rows:
+        for item, source_id, person in named:
             primary = item.row.primary.xid(tenant)
-            identities[primary] = item.row.primary
-            source = configuration.datasets.get(item.row.links_as or dataset.id)
-            if item.row.linked and source is not None and source.identity_enabled:
-                person = {identity.xid(tenant): identity for identity in _person(item.row, rules)}
-                identities |= person
-                centre, *others = person
-                for xid in others:
-                    link = (min(centre, xid), max(centre, xid), source.id)
-                    links[link] = min(item.place, links.get(link, item.place))
-        heads = self._store.heads(tenant, identities, self._executor)
+            if any(xid in heads and heads[xid].was_held(item.place) for xid in (primary, *person)):
+                held.add(item.place)
+                continue
+            identities |= {primary: item.row.primary, **person}
+            centre, *others = person
+            for xid in others:
+                link = (min(centre, xid), max(centre, xid), source_id)
+                links[link] = min(item.place, links.get(link, item.place))
         assertions = [Assertion(*link, place, configuration.datasets[link[2]].cutoff) for link, place in links.items()]
         missing = [item for item in assertions if not _is_noted(item, heads)]
         self._linker.link(tenant, rules, missing, identities, heads)
         linked = {xid for assertion in missing for xid in assertion[:2]}
         alone = [Head(xid, identity) for xid, identity in identities.items() if xid not in heads and xid not in linked]
         list(self._executor.map(lambda head: self._store.add_head(tenant, head), alone))
-        return heads
+        if any(comes_late(assertion, heads) for assertion in missing):
+            # An erasure was carried to whom these links join: their rows may be gone by now.
+            heads = self._store.heads(tenant, sorted(identities), self._executor)
+        return heads, held
 
 
 def _is_live(item: PlacedRow, head: Head | None) -> bool:

@@ -17,7 +17,7 @@ from typing import Protocol
 from tessera.domain.identity import Xid
 from tessera.domain.place import Place
 from tessera.domain.profile import RecordFragment
-from tessera.domain.rows import PlacedRow
+from tessera.domain.rows import TOO_LARGE, PlacedRow, RowError
 from tessera.domain.tenant import Tenant
 from tessera.domain.upsert import Action, UpdatedFragment
 from tessera.services.lease import Lease
@@ -109,7 +109,7 @@ class RecordWriter:
             try:
                 changed = self._store.change_record(self._tenant, xid, self._dataset_id, fragment, before)
             except FragmentTooLargeError as error:
-                return WriteReport(refused={item.place: str(error) for item in rows})
+                return WriteReport(refused={item.place: RowError(TOO_LARGE, str(error)) for item in rows})
             except LostRaceError:
                 time.sleep(random.uniform(0, pause))  # noqa: S311 - jitter
                 pause = min(_LONGEST_PAUSE_S, pause * 2)

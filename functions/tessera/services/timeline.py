@@ -119,7 +119,7 @@ class Timeline:
     ) -> Page:
         sought = cursor.event_id if cursor else None
         wanted = _hashes_of(person, sought) if sought else None
-        is_live = _liveness(person, now_ms)
+        is_live = liveness(person, now_ms)
         kept: list[Event] = []
         for event in _distinct(filter(is_live, self._events(walk, allowance))):
             if wanted is not None and hash_of(event.key) not in wanted:
@@ -192,15 +192,20 @@ def _distinct(events: Iterator[Event]) -> Iterator[Event]:
         yield held
 
 
-def _liveness(person: Person, now_ms: int) -> Callable[[Event], bool]:
+def liveness(person: Person, now_ms: int) -> Callable[[Event], bool]:
     """Make the test whether an event is there for a reader: seen by the policy, not deleted, not expired."""
-    datasets = event_datasets(person.policy, person.configuration)
+    configuration = person.configuration
+    begins = {
+        dataset_id: time_key(configuration.datasets[dataset_id].horizon_ms(now_ms) + 1)
+        for dataset_id in event_datasets(person.policy, configuration)
+    }
 
     def is_live(event: Event) -> bool:
+        begin = begins.get(event.dataset_id)
         return (
-            event.dataset_id in datasets
-            and not is_deleted(event.place, event.dataset_id, person.members[event.xid].head, person.configuration)
-            and (event.expires_s is None or event.expires_s * 1000 > now_ms)
+            begin is not None
+            and event.key >= begin
+            and not is_deleted(event.place, event.dataset_id, person.members[event.xid].head, configuration)
         )
 
     return is_live

@@ -5,19 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tessera.domain.place import Place
+from tessera.domain.rows import RowError
 
 
 @dataclass(slots=True)
 class WriteReport:
     """What became of rows; ``conflicts`` are the places of events that came with a second, different body.
 
-    ``refused`` are the places of updates that would make a record larger than it can be, each with the reason.
+    ``refused`` are the places of rows that cannot be written, each with the reason: updates that would make a record
+    larger than it can be, and rows of persons who are held.
     """
 
     written: int = 0
     unchanged: int = 0
     conflicts: list[Place] = field(default_factory=list)
-    refused: dict[Place, str] = field(default_factory=dict)
+    refused: dict[Place, RowError] = field(default_factory=dict)
 
     def add(self, other: WriteReport) -> None:
         """Add what became of other rows."""

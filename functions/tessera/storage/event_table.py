@@ -281,7 +281,7 @@ class EventTable:
         while True:
             answer = self._client.query(**request)
             found += [
-                EventKey(xid, items.event_key_of(item["sk"]["S"]), Place(item["p"]["S"])) for item in answer["Items"]
+                EventKey(xid, items.key_of_event(item["sk"]["S"]), Place(item["p"]["S"])) for item in answer["Items"]
             ]
             looked_at += answer["ScannedCount"]
             if "LastEvaluatedKey" not in answer:

@@ -13,7 +13,7 @@ from tessera.domain.export.job import Exported, ExportJob
 from tessera.domain.export.share import Checkpoint
 from tessera.domain.tenant import Tenant
 from tessera.storage.batches import partition as batches_of
-from tessera.storage.registry import LostRaceError, Registry
+from tessera.storage.registry import Registry
 
 # As long as the lake keeps what jobs leave in it.
 _KEPT_S = 30 * 24 * 3600
@@ -75,19 +75,13 @@ class ExportStore:
 
     def advance(self, tenant: Tenant, job_id: int, share: str, before: Checkpoint, after: Checkpoint) -> None:
         """Note how far a worker is. Raises LostRaceError when another worker of the same share was faster."""
-        partition = _shares(tenant, job_id)
-        if before == Checkpoint():
-            expires_s = int(self._clock()) + _KEPT_S
-            new = self._registry.putting(partition, share, after.to_document(), only_new=True, expires_s=expires_s)
-            self._registry.write([new])
-            return
-
-        def advanced(document: dict[str, Any]) -> dict[str, Any]:
-            if Checkpoint.from_document(document) != before:
-                raise LostRaceError
-            return after.to_document()
-
-        self._registry.change(partition, share, advanced)
+        self._registry.advance(
+            _shares(tenant, job_id),
+            share,
+            None if before == Checkpoint() else before.to_document(),
+            after.to_document(),
+            expires_s=int(self._clock()) + _KEPT_S,
+        )
 
     # The end
 

@@ -10,9 +10,10 @@
 | ``jobs/<tenant>/ingest/<batch>/manifest.json`` | one JSON array of chunks, for the map over them |
 | ``jobs/<tenant>/ingest/<batch>/removals.json`` | one JSON array of chunks of the batches it replaces |
 | ``jobs/<tenant>/ingest/<batch>/<step>/<chunk>.json`` | what a worker found |
+| ``jobs/<tenant>/erasure/...`` | lists of persons who are erased: see ``erasure_lake`` |
 | ``stream/...`` | streamed messages and their rows: see ``stream_lake`` |
-| ``jobs/<tenant>/backfill/<attribute>/manifest.json`` | one JSON array of shares, for the map over them |
-| ``jobs/<tenant>/backfill/<attribute>/<share>.json`` | how far a worker is |
+| ``jobs/<tenant>/backfill/<job>/manifest.json`` | one JSON array of shares, for the map over them |
+| ``jobs/<tenant>/backfill/<job>/<share>.json`` | how far a worker is |
 
 Objects of ours carry their format version in their metadata; files as received are the caller's.
 """
@@ -31,7 +32,7 @@ from botocore.exceptions import ClientError
 from tessera.domain.errors import NotFoundError
 from tessera.domain.tenant import Tenant
 from tessera.storage.codec import FORMAT_VERSION
-from tessera.storage.lake_objects import CHANGED, METADATA, MISSING, code_of
+from tessera.storage.lake_objects import CHANGED, METADATA, MISSING, code_of, delete_versions
 from tessera.storage.received import ReceivedFiles, StoredFile, checked_path, raw_prefix
 
 _COMPRESSION = 1
@@ -101,25 +102,10 @@ class Lake(ReceivedFiles):
         With ``rows`` also its accepted rows and what the steps of its ingestion noted. Returns how many versions of
         objects there were.
         """
-        pages = self._client.get_paginator("list_object_versions")
         prefixes = [raw_prefix(tenant, batch_id), f"rejected/{tenant.key}/{batch_id}/"]
         if rows:
             prefixes += [_staged(tenant, batch_id, ""), _job(tenant, batch_id)]
-        deleted = 0
-        for prefix in prefixes:
-            for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
-                found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-                gone: Any = [{"Key": item["Key"], "VersionId": item["VersionId"]} for item in found]
-                if not gone:
-                    continue
-                # A page has as many objects as a call deletes.
-                answer = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": gone, "Quiet": True})
-                if failed := answer.get("Errors"):
-                    raise RuntimeError(
-                        f"{len(failed)} objects of batch {batch_id} were not deleted: {failed[0]['Code']}"
-                    )
-                deleted += len(gone)
-        return deleted
+        return sum(delete_versions(self._client, self.bucket, prefix) for prefix in prefixes)
 
     # What the steps of a job leave for each other
 
@@ -189,32 +175,30 @@ class Lake(ReceivedFiles):
 
     # What the steps of a backfill leave for each other
 
-    def shares_key(self, tenant: Tenant, attribute_id: str) -> str:
+    def shares_key(self, tenant: Tenant, job_id: str) -> str:
         """Key of the array of shares that the map reads."""
-        return f"{_backfill(tenant, attribute_id)}manifest.json"
+        return f"{_backfill(tenant, job_id)}manifest.json"
 
-    def write_shares(self, tenant: Tenant, attribute_id: str, shares: Sequence[Mapping[str, Any]]) -> None:
+    def write_shares(self, tenant: Tenant, job_id: str, shares: Sequence[Mapping[str, Any]]) -> None:
         """Write the array of shares."""
-        self._put(self.shares_key(tenant, attribute_id), orjson.dumps(shares), "application/json")
+        self._put(self.shares_key(tenant, job_id), orjson.dumps(shares), "application/json")
 
-    def shares(self, tenant: Tenant, attribute_id: str) -> list[Mapping[str, Any]]:
+    def shares(self, tenant: Tenant, job_id: str) -> list[Mapping[str, Any]]:
         """Read the array of shares. Raises RuntimeError when it was not written."""
-        body = self._get(self.shares_key(tenant, attribute_id))
+        body = self._get(self.shares_key(tenant, job_id))
         if body is None:
-            raise RuntimeError(f"the backfill of {attribute_id} has no plan")
+            raise RuntimeError(f"job {job_id} has no plan")
         found: list[Mapping[str, Any]] = orjson.loads(body)
         return found
 
-    def write_checkpoint(self, tenant: Tenant, attribute_id: str, share: str, checkpoint: Mapping[str, Any]) -> None:
+    def write_checkpoint(self, tenant: Tenant, job_id: str, share: str, checkpoint: Mapping[str, Any]) -> None:
         """Write how far the worker of a share is."""
-        key = f"{_backfill(tenant, attribute_id)}{share}.json"
+        key = f"{_backfill(tenant, job_id)}{share}.json"
         self._put(key, orjson.dumps({"v": FORMAT_VERSION, **checkpoint}), "application/json")
 
-    def checkpoints(
-        self, tenant: Tenant, attribute_id: str, shares: Sequence[str]
-    ) -> Iterator[Mapping[str, Any] | None]:
+    def checkpoints(self, tenant: Tenant, job_id: str, shares: Sequence[str]) -> Iterator[Mapping[str, Any] | None]:
         """Read how far the workers of some shares are, in their order; ``None`` for one that has not begun."""
-        prefix = _backfill(tenant, attribute_id)
+        prefix = _backfill(tenant, job_id)
         with ThreadPoolExecutor(min(_READ_AT_ONCE, len(shares)) or 1) as pool:
             yield from pool.map(lambda share: self._document(f"{prefix}{share}.json"), shares)
 

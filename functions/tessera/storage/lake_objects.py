@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from tessera.storage.codec import FORMAT_VERSION
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
 
 UNUSABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\\]")
 METADATA = {"format-version": str(FORMAT_VERSION)}
@@ -17,3 +21,22 @@ CHANGED = frozenset({"PreconditionFailed", "412"})
 def code_of(error: ClientError) -> str:
     """Name the error that storage answered."""
     return error.response["Error"]["Code"]
+
+
+def delete_versions(client: S3Client, bucket: str, prefix: str) -> int:
+    """Delete every version of the objects below a prefix, for good, and tell how many there were.
+
+    Raises RuntimeError when some were not deleted.
+    """
+    deleted = 0
+    for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
+        found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+        gone: Any = [{"Key": item["Key"], "VersionId": item["VersionId"]} for item in found]
+        if not gone:
+            continue
+        # A page has as many objects as a call deletes.
+        answer = client.delete_objects(Bucket=bucket, Delete={"Objects": gone, "Quiet": True})
+        if failed := answer.get("Errors"):
+            raise RuntimeError(f"{len(failed)} objects below {prefix} were not deleted: {failed[0]['Code']}")
+        deleted += len(gone)
+    return deleted

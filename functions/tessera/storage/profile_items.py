@@ -4,8 +4,8 @@ Partition ``<tenant>#<XID>`` holds everything of one identity, by sort key:
 
 | sort key | item | attributes |
 |---|---|---|
-| ``E#<time><hash>`` | event | ``d`` dataset, ``p`` place, ``b`` body, ``ttl`` expiry |
-| ``H`` | head | ``n`` version, ``b`` identity, assertions, removals, members; ``c`` cutoff |
+| ``E#<time><hash>`` | event | ``d`` dataset, ``p`` place, ``b`` body, ``ttl`` until when it is stored |
+| ``H`` | head | ``n`` version, ``b`` identity, links, members, holds; ``c`` cutoff |
 | ``R#<dataset>`` | record fragment | ``p`` place, ``b`` body, ``cd`` custom date, ...; see ``record_items`` |
 | ``S#<dataset>`` | event stream | ``n`` version, ``p`` place, ``ad`` last active day, ``b`` partial aggregates, ... |
 | ``S#<dataset>#...`` | part of a stream | ``b`` body; see ``stream_items`` |
@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tessera.domain.graph import Block, Head, Removal
+from tessera.domain.graph import Head, Removal, Span
 from tessera.domain.identity import Identity, Xid, shard_of
 from tessera.domain.place import Place
 from tessera.domain.profile import Event
@@ -67,6 +67,14 @@ def kind_of(sort: str) -> str:
     return _KINDS[sort[:2]]
 
 
+def source_of(item: Item) -> tuple[str, Place] | None:
+    """Return the dataset and the place of a record or an event; a stream is made of rows that have their own."""
+    sort = item["sk"]["S"]
+    if sort.startswith(STREAM):
+        return None
+    return item["d"]["S"] if sort.startswith(_EVENT) else sort[len(RECORD) :], Place(item["p"]["S"])
+
+
 def time_key(timestamp_ms: int) -> str:
     """Start of the keys of all events at a time; sorts before them, and as the times do."""
     return f"{timestamp_ms + _TIME_OFFSET:0{_TIME_DIGITS}x}"
@@ -97,8 +105,13 @@ def event_sort(event_key_: str) -> str:
     return _EVENT + event_key_
 
 
-def event_key_of(sort: str) -> str:
-    """Return the key of the event of a sort key."""
+def is_event(sort: str) -> bool:
+    """Tell whether a sort key is that of an event."""
+    return sort.startswith(_EVENT)
+
+
+def key_of_event(sort: str) -> str:
+    """Return the key of an event from its sort key."""
     return sort[len(_EVENT) :]
 
 
@@ -124,7 +137,11 @@ def head_item(tenant: Tenant, head: Head) -> dict[str, Any]:
     if head.removed:
         body["r"] = sorted([other, *removal] for other, removal in head.removed.items())
     if head.blocks:
-        body["k"] = [list(block) for block in head.blocks]
+        body["k"] = [list(span) for span in head.blocks]
+    if head.erased is not None:
+        body["e"] = head.erased
+    if head.holds:
+        body["h"] = [list(span) for span in head.holds]
     item: dict[str, Any] = {
         **key(tenant, head.xid, HEAD),
         "v": VERSION,
@@ -151,7 +168,9 @@ def head_of(item: Item) -> Head:
         cutoff=None if cutoff is None else Place(cutoff["S"]),
         version=int(item["n"]["N"]),
         removed={Xid(other): Removal(*removal) for other, *removal in body.get("r", ())},
-        blocks=tuple(Block(*block) for block in body.get("k", ())),
+        blocks=tuple(Span(*span) for span in body.get("k", ())),
+        erased=body.get("e"),
+        holds=tuple(Span(*span) for span in body.get("h", ())),
     )
 
 
@@ -164,19 +183,19 @@ def event_item(tenant: Tenant, event: Event) -> dict[str, Any]:
         "p": {"S": event.place},
         "b": {"B": pack(event.body)},
     }
-    if event.expires_s is not None:
-        item["ttl"] = {"N": str(event.expires_s)}
+    if event.stored_until_s is not None:
+        item["ttl"] = {"N": str(event.stored_until_s)}
     return item
 
 
 def event_of(item: Item) -> Event:
     """Read an event."""
-    expires = item.get("ttl")
+    until = item.get("ttl")
     return Event(
         xid=xid_of(item["pk"]["S"]),
-        key=event_key_of(item["sk"]["S"]),
+        key=key_of_event(item["sk"]["S"]),
         dataset_id=item["d"]["S"],
         place=Place(item["p"]["S"]),
         body=unpack(item["b"]["B"]),
-        expires_s=None if expires is None else int(expires["N"]),
+        stored_until_s=None if until is None else int(until["N"]),
     )

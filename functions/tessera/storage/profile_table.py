@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from tessera.domain.graph import Head
 from tessera.domain.identity import INDEX_SHARDS, Xid
 from tessera.domain.place import Place
-from tessera.domain.profile import IdentityItems, RecordFragment
+from tessera.domain.profile import Event, EventStream, IdentityItems, RecordFragment
 from tessera.domain.tenant import Tenant
 from tessera.domain.upsert import UpdatedFragment
 from tessera.storage import profile_items as items
@@ -21,7 +21,7 @@ from tessera.storage import record_items
 from tessera.storage.event_table import EventTable
 from tessera.storage.record_items import FragmentTooLargeError, ReadRecord
 from tessera.storage.registry import LostRaceError, lost_race
-from tessera.storage.stream_items import streams_of
+from tessera.storage.stream_items import is_part, stream_of, streams_of
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
@@ -36,9 +36,21 @@ _MOST_QUERIES_AT_ONCE = 256
 
 @dataclass(frozen=True, slots=True)
 class KeyPage:
-    """Sort keys of items of one identity in order, and the one behind which to go on, ``None`` at the end."""
+    """Sort keys of items of one identity in order, and the one behind which to go on, ``None`` at the end.
+
+    ``sources`` are the datasets and places of the records and events among them.
+    """
 
     sorts: list[str]
+    last: str | None
+    sources: Sequence[tuple[str, Place]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPage:
+    """Items of one identity with their sort keys, and the one behind which to go on, ``None`` at the end."""
+
+    items: list[tuple[str, RecordFragment | EventStream | Event]]
     last: str | None
 
 
@@ -233,7 +245,7 @@ class ProfileTable(EventTable):
             "TableName": self._table,
             "KeyConditionExpression": "pk = :pk",
             "FilterExpression": "p <= :cutoff",
-            "ProjectionExpression": "sk",
+            "ProjectionExpression": "sk, p, d",
             "ExpressionAttributeValues": {":pk": {"S": items.partition(tenant, xid)}, ":cutoff": {"S": cutoff}},
             "Limit": limit,
             "ConsistentRead": True,
@@ -242,7 +254,39 @@ class ProfileTable(EventTable):
             request["ExclusiveStartKey"] = items.key(tenant, xid, after)
         answer = self._client.query(**request)
         last = answer.get("LastEvaluatedKey")
-        return KeyPage([item["sk"]["S"] for item in answer["Items"]], None if last is None else last["sk"]["S"])
+        sources = [source for item in answer["Items"] if (source := items.source_of(item)) is not None]
+        sorts = [item["sk"]["S"] for item in answer["Items"]]
+        return KeyPage(sorts, None if last is None else last["sk"]["S"], sources)
+
+    def stored(self, tenant: Tenant, xid: Xid, *, after: str | None, limit: int) -> StoredPage:
+        """Read the records, streams and events of an identity as they are stored, ``limit`` or 1 MB of them in order.
+
+        Also what was deleted and is not reclaimed yet. The walk starts behind the sort key ``after`` if one is given.
+        """
+        request: dict[str, Any] = {
+            "TableName": self._table,
+            "KeyConditionExpression": "pk = :pk",
+            "ExpressionAttributeValues": {":pk": {"S": items.partition(tenant, xid)}},
+            "Limit": limit,
+            "ConsistentRead": True,
+        }
+        if after is not None:
+            request["ExclusiveStartKey"] = items.key(tenant, xid, after)
+        answer = self._client.query(**request)
+        found = [self._item_of(item) for item in answer["Items"]]
+        last = answer.get("LastEvaluatedKey")
+        return StoredPage([one for one in found if one is not None], None if last is None else last["sk"]["S"])
+
+    def _item_of(self, item: Any) -> tuple[str, RecordFragment | EventStream | Event] | None:
+        """Decode an item; the head, stubs and parts of streams say nothing of their own."""
+        sort = item["sk"]["S"]
+        if sort.startswith("E"):
+            return sort, items.event_of(item)
+        if sort.startswith("R") and not record_items.is_stub(item):
+            return sort, record_items.record_of(item)
+        if sort.startswith("S") and not is_part(item):
+            return sort, stream_of(item)
+        return None
 
     def delete_of_batch(self, tenant: Tenant, xid: Xid, sort: str, batch: str) -> None:
         """Delete an item whose place begins with that of a batch; another one stays as it is."""

@@ -16,6 +16,7 @@
 | ``<tenant>#job-target`` | kind and id | the last job that deletes a dataset or a batch |
 | ``<tenant>#export`` | id, sixteen digits | an export job |
 | ``<tenant>#export-share#<job>`` | share | how far the worker of a share of an export is; with ``ttl`` |
+| ``<tenant>#sample``, ``#sample-day``, ``#sample-share#<job>`` | see ``samples`` | samples and their reports |
 | ``<tenant>#exported`` | dataset id | the batches that the last export brought into a dataset |
 | ``<tenant>#policy`` | policy id, version in ten digits | a superseded version of a merge policy |
 | ``<tenant>#attribute`` | UUID | the definition of a computed attribute |
@@ -142,6 +143,30 @@ class Registry:
                     raise
             else:
                 return changed
+
+    def advance(
+        self,
+        partition: str,
+        sort: str,
+        before: Mapping[str, Any] | None,
+        after: Mapping[str, Any],
+        *,
+        expires_s: int | None = None,
+    ) -> None:
+        """Write a document that is new, or in place of what it was before.
+
+        Raises LostRaceError when somebody else wrote it meanwhile.
+        """
+        if before is None:
+            self.write([self.putting(partition, sort, after, only_new=True, expires_s=expires_s)])
+            return
+
+        def advanced(document: dict[str, Any]) -> dict[str, Any]:
+            if pack(document) != pack(before):
+                raise LostRaceError
+            return dict(after)
+
+        self.change(partition, sort, advanced)
 
     def change_all(
         self,

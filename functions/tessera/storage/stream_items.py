@@ -2,7 +2,7 @@
 
 | sort key | holds | attributes |
 |---|---|---|
-| ``S#<dataset>`` | the stream | ``n`` version, ``p`` place, ``ad`` last active day, ``au`` alive until, ``g`` generation and ``c`` cutoff of the state, ``b`` its partial aggregates and short lists of latest values, ``pt`` if there are parts |
+| ``S#<dataset>`` | the stream | ``n`` version, ``p`` place, ``ad`` last active day, ``ne`` time of the newest event and ``na`` if it is of all, ``g`` generation and ``c`` cutoff of the state, ``b`` its partial aggregates and short lists of latest values, ``pt`` if there are parts |
 | ``S#<dataset>#L<number>`` | the latest values of one attribute | ``b`` |
 | ``S#<dataset>#W<time><hash>`` | an event that has not happened yet | ``b`` |
 
@@ -78,8 +78,10 @@ def stream_items(tenant: Tenant, stream: EventStream) -> dict[str, dict[str, Any
         "ad": {"N": str(stream.last_active_day)},
         "ik": {"S": dataset_index(tenant, stream.dataset_id, shard_of(stream.xid))},
     }
-    if stream.alive_until_ms is not None:
-        item["au"] = {"N": str(stream.alive_until_ms)}
+    if stream.newest_ms is not None:
+        item["ne"] = {"N": str(stream.newest_ms)}
+    if stream.of_all:
+        item["na"] = {"BOOL": True}
     if state.generation:
         item["g"] = {"N": str(state.generation)}
     if state.cutoff is not None:
@@ -98,13 +100,14 @@ def has_parts(item: Item) -> bool:
 
 def stream_of(item: Item, parts: Sequence[Item] = ()) -> EventStream:
     """Read a stream from its main item and its parts."""
-    alive_until = item.get("au")
+    newest = item.get("ne")
     return EventStream(
         xid=xid_of(item["pk"]["S"]),
         dataset_id=item["sk"]["S"][len(STREAM) :],
         place=Place(item["p"]["S"]),
         last_active_day=int(item["ad"]["N"]),
-        alive_until_ms=None if alive_until is None else int(alive_until["N"]),
+        newest_ms=None if newest is None else int(newest["N"]),
+        of_all="na" in item,
         state=_state_of(item, parts),
         version=int(item["n"]["N"]) if "n" in item else 0,
     )

@@ -21,26 +21,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
 from tessera.domain.computed.definition import Definition, Progress, Status
 from tessera.domain.configuration import DatasetKind
 from tessera.domain.graph import Head
-from tessera.domain.identity import INDEX_SHARDS, Xid
+from tessera.domain.identity import Xid
 from tessera.domain.place import later
 from tessera.domain.profile import EventStream
 from tessera.domain.tenant import Tenant
 from tessera.services.computed.compiled import attributes_of
 from tessera.services.computed.rebuilding import StreamStore, complete
 from tessera.services.lease import Configurations
-from tessera.storage.stream_index import XidPage
+from tessera.services.stream_shares import BEGINNING, END, Index, Notes, Reached, Share, next_page, shares_of
 
 # A page that was begun at the last moment, and its busiest identity, still end within a function's ten minutes.
 MAX_SECONDS = 300.0
 MAX_WAIT_SECONDS = 240.0
-_PAGE = 200
-_IDENTITIES_PER_SHARE = 10_000
 # One that failed is taken up again by another execution.
 _TO_DO = frozenset({Status.INITIALIZING, Status.PROCESSING, Status.FAILED})
 
@@ -70,34 +68,6 @@ class Catalogue(Protocol):
         """Note how far a backfill is."""
 
 
-class Index(Protocol):
-    """Where the identities are found that have a stream: ``storage.stream_index.StreamIndex``."""
-
-    def page(self, tenant: Tenant, dataset_id: str, shard: int, after: Xid | None, limit: int) -> XidPage:
-        """List some in order."""
-
-    def count(self, tenant: Tenant, dataset_id: str, shard: int) -> int:
-        """Count them."""
-
-
-class Notes(Protocol):
-    """What the steps leave for each other: ``storage.lake.Lake``."""
-
-    def write_shares(self, tenant: Tenant, attribute_id: str, shares: Sequence[Mapping[str, Any]]) -> None:
-        """Write the array of shares."""
-
-    def shares(self, tenant: Tenant, attribute_id: str) -> list[Mapping[str, Any]]:
-        """Read it."""
-
-    def write_checkpoint(self, tenant: Tenant, attribute_id: str, share: str, checkpoint: Mapping[str, Any]) -> None:
-        """Write how far a worker is."""
-
-    def checkpoints(
-        self, tenant: Tenant, attribute_id: str, shares: Sequence[str]
-    ) -> Iterator[Mapping[str, Any] | None]:
-        """Read how far some workers are."""
-
-
 class Store(StreamStore, Protocol):
     """What filling needs of the profile table."""
 
@@ -111,48 +81,26 @@ class Store(StreamStore, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """One worker's part: the streams of a dataset in some of the index's shards, in order.
-
-    ``identities`` is how many there were when it was planned. The name says between which shards it is, so that what a
-    worker noted of it stays true however another plan divides the index.
-    """
-
-    dataset_id: str
-    shards: tuple[int, ...]
-    identities: int = 0
-
-    @property
-    def name(self) -> str:
-        """Name of the share, unique within a backfill."""
-        return f"{self.dataset_id}-{self.shards[0]:03d}-{self.shards[-1]:03d}"
-
-    def to_document(self) -> dict[str, Any]:
-        """Write the share as an item of the manifest."""
-        return asdict(self)
-
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> Self:
-        """Read a share from an item of the manifest."""
-        return cls(**{**document, "shards": tuple(document["shards"])})
-
-
-@dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """How far a worker is: in which shard, behind which identity, and how many it has dealt with.
+    """How far a worker is, and how many identities it has dealt with.
 
     ``rebuilt`` is of how many it wrote the state; the others had been complete.
     """
 
-    shard: int = 0
-    after: Xid | None = None
+    at: Reached = BEGINNING
     identities: int = 0
     rebuilt: int = 0
 
-    @property
-    def done(self) -> bool:
-        """Whether it is behind all shards."""
-        return self.shard >= INDEX_SHARDS
+    def to_document(self) -> dict[str, Any]:
+        """Write it as the JSON document that is stored."""
+        return {**self.at._asdict(), "identities": self.identities, "rebuilt": self.rebuilt}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any] | None) -> Self:
+        """Read it; ``None`` is one that has not begun."""
+        if document is None:
+            return cls()
+        return cls(Reached(document["shard"], document["after"]), document["identities"], document["rebuilt"])
 
 
 class Backfill:
@@ -174,7 +122,8 @@ class Backfill:
     def plan(self, tenant: Tenant, attribute_id: str) -> int:
         """Divide the streams into shares and return how many. Every writer has to know the attribute by now.
 
-        Datasets that are not enabled for profiles are among them: they may be once more, with what they have.
+        Datasets that are not enabled for profiles are among them: they may be once more, with what they have. What the
+        index does not show by now was written by somebody who knew the attribute.
         """
         if self._catalogue.advance(tenant, attribute_id, Status.PROCESSING).status not in _TO_DO:
             return 0
@@ -183,7 +132,7 @@ class Backfill:
             share
             for dataset in datasets
             if dataset.kind is DatasetKind.EVENT
-            for share in self._shares(tenant, dataset.id)
+            for share in shares_of(self._index, self._executor, tenant, dataset.id)
         ]
         self._notes.write_shares(tenant, attribute_id, [share.to_document() for share in shares])
         return len(shares)
@@ -195,7 +144,7 @@ class Backfill:
         shares = _shares(self._notes, tenant, attribute_id)
         done = _checkpoints(self._notes, tenant, attribute_id, shares)
         for share, checkpoint in zip(shares, done, strict=True):
-            if not checkpoint.done:
+            if not checkpoint.at.done:
                 raise RuntimeError(f"share {share.name} of the backfill of {attribute_id} is not done")
         identities = sum(checkpoint.identities for checkpoint in done)
         self._catalogue.advance(tenant, attribute_id, Status.PROCESSED, progress=Progress(identities, identities))
@@ -203,25 +152,6 @@ class Backfill:
     def fail(self, tenant: Tenant, attribute_id: str, reason: str) -> None:
         """Note that the machine gave up. What is complete stays so."""
         self._catalogue.advance(tenant, attribute_id, Status.FAILED, failure=reason)
-
-    def _shares(self, tenant: Tenant, dataset_id: str) -> Iterator[Share]:
-        """Divide the shards that have streams into shares of about equal size.
-
-        What the index does not show by now was written by somebody who knew the attribute.
-        """
-        counts = list(
-            self._executor.map(lambda shard: self._index.count(tenant, dataset_id, shard), range(INDEX_SHARDS))
-        )
-        shards: list[int] = []
-        identities = 0
-        for shard in (shard for shard, count in enumerate(counts) if count):
-            shards.append(shard)
-            identities += counts[shard]
-            if identities >= _IDENTITIES_PER_SHARE:
-                yield Share(dataset_id, tuple(shards), identities)
-                shards, identities = [], 0
-        if shards:
-            yield Share(dataset_id, tuple(shards), identities)
 
 
 class Filler:
@@ -255,22 +185,22 @@ class Filler:
         Safe to repeat, to race and to leave at any point.
         """
         number = self._catalogue.get(tenant, attribute_id).number or 0
-        (at,) = _checkpoints(self._notes, tenant, attribute_id, [share])
+        (reached,) = _checkpoints(self._notes, tenant, attribute_id, [share])
         deadline = self._clock() + MAX_SECONDS
-        while not at.done and self._clock() < deadline:
-            at = self._after_next_page(tenant, number, share, at)
-            self._notes.write_checkpoint(tenant, attribute_id, share.name, asdict(at))
+        while not reached.at.done and self._clock() < deadline:
+            reached = self._after_next_page(tenant, number, share, reached)
+            self._notes.write_checkpoint(tenant, attribute_id, share.name, reached.to_document())
         self._note_progress(tenant, attribute_id)
-        return at.done
+        return reached.at.done
 
-    def _after_next_page(self, tenant: Tenant, number: int, share: Share, at: Checkpoint) -> Checkpoint:
+    def _after_next_page(self, tenant: Tenant, number: int, share: Share, reached: Checkpoint) -> Checkpoint:
         generation = max([number, *self._known_to_all(tenant)])
         configuration = self._configurations.current(tenant)
         dataset = configuration.datasets.get(share.dataset_id)
         if dataset is None or all(one.number != number for one in configuration.attributes.values()):
             # Deleted, or disabled: no read will ask for it.
-            return replace(at, shard=INDEX_SHARDS, after=None)
-        xids, at = self._next_page(tenant, share, at)
+            return replace(reached, at=END)
+        xids, at = next_page(self._index, tenant, share, reached.at)
         streams = self._store.streams(tenant, xids, share.dataset_id, self._executor)
         missing = [stream for stream in streams.values() if stream.state.generation < generation]
         heads = self._store.heads(tenant, [stream.xid for stream in missing], self._executor)
@@ -280,25 +210,14 @@ class Filler:
 
         def rebuild(stream: EventStream) -> bool:
             cutoff = cutoffs.get(stream.xid, dataset_cutoff)
-            return complete(self._store, tenant, stream, attributes, cutoff, self._clock_ms, pause, generation)
+            return complete(
+                *(self._store, tenant, stream, attributes, cutoff, dataset.horizon_ms, self._clock_ms),
+                pause=pause,
+                generation=generation,
+            )
 
         rebuilt = sum(self._executor.map(rebuild, missing))
-        return replace(at, identities=at.identities + len(xids), rebuilt=at.rebuilt + rebuilt)
-
-    def _next_page(self, tenant: Tenant, share: Share, at: Checkpoint) -> tuple[list[Xid], Checkpoint]:
-        """List the next identities, of several shards if one has few; and where to go on."""
-        xids: list[Xid] = []
-        for shard in (shard for shard in share.shards if shard >= at.shard):
-            after = at.after if shard == at.shard else None
-            while True:
-                if len(xids) == _PAGE:
-                    return xids, replace(at, shard=shard, after=after)
-                page = self._index.page(tenant, share.dataset_id, shard, after, _PAGE - len(xids))
-                xids += page.xids
-                after = page.last
-                if after is None:
-                    break
-        return xids, replace(at, shard=INDEX_SHARDS, after=None)
+        return Checkpoint(at, reached.identities + len(xids), reached.rebuilt + rebuilt)
 
     def _known_to_all(self, tenant: Tenant) -> Iterator[int]:
         """List the numbers of attributes that every writer knows by now: those whose wait is over."""
@@ -330,11 +249,5 @@ def _shares(notes: Notes, tenant: Tenant, attribute_id: str) -> list[Share]:
 
 
 def _checkpoints(notes: Notes, tenant: Tenant, attribute_id: str, shares: Sequence[Share]) -> list[Checkpoint]:
-    """Read how far workers are; one that has not begun is at the beginning."""
     found = notes.checkpoints(tenant, attribute_id, [share.name for share in shares])
-    return [
-        Checkpoint()
-        if document is None
-        else Checkpoint(document["shard"], document["after"], document["identities"], document["rebuilt"])
-        for document in found
-    ]
+    return [Checkpoint.from_document(document) for document in found]

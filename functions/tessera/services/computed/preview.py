@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import Any
 
 from tessera.domain.computed.state import State, value_of
@@ -11,7 +12,8 @@ from tessera.domain.computed.window import Window
 from tessera.domain.errors import TesseraError
 from tessera.domain.identity import Xid
 from tessera.domain.merge import event_datasets
-from tessera.domain.place import later
+from tessera.domain.place import Place, later
+from tessera.domain.profile import EventStream
 from tessera.domain.tenant import Tenant
 from tessera.services.computed.compiled import Attributes, compile_attribute
 from tessera.services.computed.rebuilding import StreamEvents, rebuilt
@@ -49,18 +51,21 @@ class Preview:
         return values
 
     def _states(self, tenant: Tenant, person: Person, attributes: Attributes, now_ms: int) -> list[State]:
-        datasets = event_datasets(person.policy, person.configuration)
+        seen = event_datasets(person.policy, person.configuration)
         streams = [
-            (stream, later(person.configuration.datasets[stream.dataset_id].cutoff, member.head.cutoff))
+            (stream, member.head.cutoff)
             for member in person.members.values()
             for stream in member.streams
-            if stream.dataset_id in datasets
+            if stream.dataset_id in seen
         ]
-        return list(
-            self._executor.map(
-                lambda pair: rebuilt(
-                    self._store, tenant, pair[0], attributes, pair[1], now_ms, generation=attributes.generation
-                ),
-                streams,
-            )
-        )
+
+        def state(stream: EventStream, head_cutoff: Place | None) -> State:
+            dataset = person.configuration.datasets[stream.dataset_id]
+            cutoff = later(dataset.cutoff, head_cutoff, stream.state.cutoff)
+            horizon = dataset.horizon_ms(now_ms)
+            # What it is complete for are other attributes.
+            blank = replace(stream, state=State())
+            generation = attributes.generation
+            return rebuilt(self._store, tenant, blank, attributes, cutoff, now_ms, horizon, generation=generation)
+
+        return list(self._executor.map(lambda pair: state(*pair), streams))

@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Protocol
 
-from tessera.domain.computed.state import State, completed, fold, repaired
+from tessera.domain.computed.state import Contribution, State, completed, fold, repaired
+from tessera.domain.expiry import settled_ms
 from tessera.domain.identity import Xid
 from tessera.domain.place import Place, later, survives
 from tessera.domain.profile import Event, EventStream
@@ -54,15 +55,17 @@ def complete(
     stream: EventStream,
     attributes: Attributes,
     cutoff: Place | None,
+    horizon_ms: Callable[[int], int],
     clock_ms: Callable[[], int],
     pause: Callable[[float], None] = time.sleep,
     generation: int = 0,
 ) -> bool:
     """Rebuild a stream's state unless it is complete, and tell whether that was done.
 
-    ``generation`` is the number of an attribute that it is to be complete for and that every writer knows. An identity
-    that events come in for all the time is tried again until it succeeds, or ``pause`` raises. Raises
-    ConfigurationChangedError when the state counts attributes that are not among ``attributes`` yet.
+    ``generation`` is the number of an attribute that it is to be complete for and that every writer knows;
+    ``horizon_ms`` tells up to which time events have expired at an instant. An identity that events come in for all
+    the time is tried again until it succeeds, or ``pause`` raises. Raises ConfigurationChangedError when the state
+    counts attributes that are not among ``attributes`` yet.
     """
     longest = _FIRST_PAUSE_S
     known: EventStream | None = stream
@@ -70,7 +73,8 @@ def complete(
         if known.state.generation > attributes.generation:
             raise ConfigurationChangedError
         now_ms = clock_ms()
-        state = rebuilt(store, tenant, known, attributes, cutoff, now_ms, generation=generation)
+        horizon = horizon_ms(now_ms)
+        state = rebuilt(store, tenant, known, attributes, cutoff, now_ms, horizon, generation=generation)
         if known.state.is_current(cutoff):
             state = completed(known.state, state, attributes.rules, now_ms)
         try:
@@ -91,6 +95,7 @@ def rebuilt(
     attributes: Attributes,
     cutoff: Place | None,
     now_ms: int,
+    horizon_ms: int,
     without: Collection[str] = (),
     generation: int = 0,
 ) -> State:
@@ -98,8 +103,9 @@ def rebuilt(
 
     It is complete for what it was complete for before, and for attributes up to the number ``generation``. ``without``
     are the keys of events that are about to go or to be replaced; then what expired goes on counting, unless a delete
-    reached the state. What is read may be old by the time it is written: that write has to be conditional on the
-    stream's version, which every event that counts changes.
+    reached the state. What has expired by ``horizon_ms`` counts in no attribute that is new. What is read may be old
+    by the time it is written: that write has to be conditional on the stream's version, which every event that counts
+    changes.
     """
     cutoff = later(cutoff, stream.state.cutoff)
     fresh = State(generation=max(stream.state.generation, generation), cutoff=cutoff)
@@ -107,7 +113,7 @@ def rebuilt(
         return fresh
     events = store.events_of_stream(tenant, stream.xid, stream.dataset_id, attributes.start_ms(now_ms))
     contributions = (
-        contribution
+        _still_counting(contribution, stream.state.generation, horizon_ms)
         for event in events
         if survives(event.place, cutoff)
         and event.key not in without
@@ -116,5 +122,15 @@ def rebuilt(
     state = fold(fresh, contributions, attributes.rules, now_ms)
     if not without or not stream.state.is_current(cutoff):
         return state
-    gone = [(timestamp_of(key), hash_of(key)) for key in without]
+    # Of a time in which nothing is written any more not all may be stored: what goes from there has counted for good.
+    settled = settled_ms(horizon_ms)
+    gone = [(timestamp_of(key), hash_of(key)) for key in without if timestamp_of(key) > settled]
     return repaired(stream.state, state, gone, attributes.rules, now_ms)
+
+
+def _still_counting(contribution: Contribution, generation: int, horizon_ms: int) -> Contribution:
+    """Leave out what an event that has expired would give to attributes that never counted it."""
+    if contribution.time_ms > horizon_ms:
+        return contribution
+    values = {number: value for number, value in contribution.values.items() if int(number) <= generation}
+    return contribution._replace(values=values)

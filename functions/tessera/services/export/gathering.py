@@ -12,38 +12,27 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from enum import Enum
 from itertools import islice
 from typing import Any, Protocol
 
 import orjson
 
 from tessera.domain.configuration import Configuration
-from tessera.domain.errors import EntityNotFoundError, TooManyRelatedIdentitiesError
 from tessera.domain.export.job import EVENTS_COLUMN, ExportJob, Wanted, WantedEvents
 from tessera.domain.export.qualification import batches_of
 from tessera.domain.export.rows import with_entries
 from tessera.domain.export.shape import Shape
 from tessera.domain.export.share import Checkpoint, Counts, Part, Share
 from tessera.domain.fields import Selection, select, selection, selects
-from tessera.domain.graph import Head
-from tessera.domain.identity import Xid
-from tessera.domain.merge_policy import GraphType
 from tessera.domain.place import accepted_ms
-from tessera.domain.profile import Event, IdentityItems
+from tessera.domain.profile import Event
 from tessera.domain.tenant import Tenant
 from tessera.domain.times import DAY_MS
 from tessera.services.export.ports import Index, Jobs, Lake
 from tessera.services.export.walking import Walk
 from tessera.services.lease import Configurations
-from tessera.services.profile_reader import (
-    IdentityStore,
-    Person,
-    ProfileReader,
-    members_of,
-    members_of_graphs,
-    seen,
-)
+from tessera.services.persons import LeftOut, Position, standing_persons
+from tessera.services.profile_reader import IdentityStore, Person, ProfileReader
 from tessera.services.timeline import EventStore, Timeline, Window
 
 # A page of the richest persons that was begun at the last moment still ends within a function's ten minutes.
@@ -57,17 +46,6 @@ MAX_CONFIGURATION_SECONDS = 1.0
 _PAGE = 100
 _PERSONS_AHEAD = 16
 _EVENTS_PAGE = 1000
-
-
-# A shard of the index and an identity in it.
-Position = tuple[int, Xid]
-
-
-class LeftOut(Enum):
-    """Why somebody is not exported whom a look-up does not answer either (contract: data-and-pql §3.6)."""
-
-    OVER_LIMIT = "a person of more identities than a look-up reads"
-    COLLAPSED = "an identity of a graph that is too large to be kept"
 
 
 class Store(IdentityStore, EventStore, Protocol):
@@ -153,29 +131,7 @@ class Gatherer:
     def _persons(
         self, tenant: Tenant, job: ExportJob, configuration: Configuration, page: Sequence[Position]
     ) -> Iterator[tuple[Position, Person | LeftOut]]:
-        """Read who of a page stands for a person, and the other members of the graphs.
-
-        Everything is read here, whatever the index said. Members are read after who names them, as a look-up does: one
-        who was by itself when the page was read, and was linked since, is read once more and exported with the others.
-        """
-        now_ms, policy = self._clock_ms(), job.policy
-        read = self._reader.identities(tenant, [xid for _, xid in page])
-        standing = {xid: items for xid, items in read.items() if _stands_for_a_person(items.head, policy.graph)}
-        others: dict[Xid, IdentityItems] = {}
-        if policy.graph is GraphType.PRIVATE:
-            others = self._reader.identities(tenant, sorted(members_of_graphs(standing)))
-        known = standing | others
-        for position in page:
-            _, xid = position
-            if xid not in standing or xid in others:
-                continue
-            try:
-                members = members_of(xid, known, policy)
-                yield position, seen(tenant, xid, members, policy, configuration, now_ms)
-            except TooManyRelatedIdentitiesError:
-                yield position, LeftOut.COLLAPSED if known[xid].head.collapsed else LeftOut.OVER_LIMIT
-            except EntityNotFoundError:
-                continue
+        return standing_persons(self._reader, tenant, page, job.policy, configuration, self._clock_ms())
 
     def _with_events(
         self, tenant: Tenant, job: ExportJob, persons: Iterable[tuple[Position, Person | LeftOut]]
@@ -207,11 +163,6 @@ def _awaited(
     position: Position, person: Person | LeftOut, events: Future[list[Event]] | None
 ) -> tuple[Position, Person | LeftOut, list[Event]]:
     return position, person, [] if events is None else events.result()
-
-
-def _stands_for_a_person(head: Head, graph: GraphType) -> bool:
-    """Tell whether somebody is exported by this identity: who is by itself, leads a graph, or is not kept in one."""
-    return graph is GraphType.NONE or head.collapsed or head.leads or not head.members
 
 
 @dataclass(slots=True)

@@ -10,11 +10,9 @@ from dataclasses import asdict
 from tessera.domain.configuration import Configuration, DatasetKind
 from tessera.domain.errors import InvalidRequestError
 from tessera.domain.export.share import shares_for
-from tessera.domain.identity import INDEX_SHARDS
-from tessera.domain.merge_policy import GraphType
 from tessera.domain.tenant import Tenant
 from tessera.services.export.ports import Index, Jobs, Lake
-from tessera.services.export.walking import datasets_of_rows
+from tessera.services.export.walking import estimated_identities
 from tessera.services.lease import Configurations
 
 
@@ -47,16 +45,10 @@ class Planner:
             return 0
         configuration = self._configurations.current(tenant)
         expect_exportable(configuration, job.wanted.dataset_id)
-        estimate = self._estimate(tenant, configuration, job.policy.graph)
+        estimate = estimated_identities(self._index, self._executor, tenant, configuration, job.policy.graph)
         shares = self._lake.write_plan(tenant, job_id, [asdict(share) for share in shares_for(estimate)])
         job = self._jobs.change(tenant, job_id, lambda known: known.planned(len(shares), self._clock_ms()))
         return 0 if job.terminal else len(shares)
-
-    def _estimate(self, tenant: Tenant, configuration: Configuration, graph: GraphType) -> int:
-        """Estimate how many identities there are from one shard of the index: they are hashes, so all are alike."""
-        datasets = datasets_of_rows(configuration)
-        names = self._index.names(tenant, datasets, 0, graphs=graph is GraphType.PRIVATE)
-        return sum(self._executor.map(lambda name: self._index.count(tenant, name), names)) * INDEX_SHARDS
 
 
 def expect_exportable(configuration: Configuration, dataset_id: str) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 
 from tessera.domain.configuration import Configuration, DatasetKind
 from tessera.domain.export.share import Share
-from tessera.domain.identity import Xid
+from tessera.domain.identity import INDEX_SHARDS, Xid
 from tessera.domain.merge_policy import GraphType
 from tessera.domain.tenant import Tenant
 from tessera.services.export.ports import Index
@@ -55,6 +55,14 @@ class Walk:
 
     def _page(self, name: str, after: str, upto: str) -> IndexPage:
         return self._index.page(self._tenant, name, after, upto, _PAGE)
+
+
+def estimated_identities(
+    index: Index, executor: Executor, tenant: Tenant, configuration: Configuration, graph: GraphType
+) -> int:
+    """Estimate how many identities there are from one shard of the index: they are hashes, so all are alike."""
+    names = index.names(tenant, datasets_of_rows(configuration), 0, graphs=graph is GraphType.PRIVATE)
+    return sum(executor.map(lambda name: index.count(tenant, name), names)) * INDEX_SHARDS
 
 
 def datasets_of_rows(configuration: Configuration) -> Sequence[str]:

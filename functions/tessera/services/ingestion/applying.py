@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from tessera.domain.place import Place
-from tessera.domain.rows import TOO_LARGE, PlacedRow
+from tessera.domain.rows import HELD, TOO_LARGE, PlacedRow, RowError
 from tessera.domain.tenant import Tenant
 from tessera.services.ingestion.chunks import Chunk
 from tessera.services.ingestion.ports import Batches, Files, Writer
@@ -70,12 +70,13 @@ class Applier:
                 self._note(tenant, batch_id, chunk, progress)
                 noted = self._clock()
         if progress.conflicts:
-            reasons = dict.fromkeys(progress.conflicts, TWO_BODIES)
-            found = self._told(tenant, batch_id, chunk, CONFLICT, reasons)
+            reasons = dict.fromkeys(progress.conflicts, RowError(CONFLICT, TWO_BODIES))
+            found = self._told(tenant, batch_id, chunk, reasons)
             self._files.reject(tenant, batch_id, f"conflict_errors_{int(chunk.chunk)}.json", found)
-        if progress.refused:
-            found = self._told(tenant, batch_id, chunk, TOO_LARGE, progress.refused)
-            self._files.reject(tenant, batch_id, f"update_errors_{int(chunk.chunk)}.json", found)
+        for kind, code in (("update", TOO_LARGE), ("held", HELD)):
+            if reasons := {place: error for place, error in progress.refused.items() if error.code == code}:
+                found = self._told(tenant, batch_id, chunk, reasons)
+                self._files.reject(tenant, batch_id, f"{kind}_errors_{int(chunk.chunk)}.json", found)
         progress.done = True
         self._note(tenant, batch_id, chunk, progress)
         return True
@@ -87,15 +88,13 @@ class Applier:
         staged = self._files.staged(tenant, batch_id, chunk.chunk)
         return placed(staged, batch.completed_ms, batch_id, chunk.file_index)
 
-    def _told(
-        self, tenant: Tenant, batch_id: str, chunk: Chunk, code: str, reasons: Mapping[Place, str]
-    ) -> list[bytes]:
+    def _told(self, tenant: Tenant, batch_id: str, chunk: Chunk, reasons: Mapping[Place, RowError]) -> list[bytes]:
         """Write rows that came to nothing, each with its reason, as rejected rows are written (laws 3 and 4)."""
         return [
             orjson.dumps(
                 {
                     **item.row.body,
-                    "_errors": [{"code": code, "message": reasons[item.place]}],
+                    "_errors": [{"code": reasons[item.place].code, "message": str(reasons[item.place])}],
                     "_filename": chunk.path,
                 }
             )
@@ -116,7 +115,7 @@ class _Progress:
 
     rows: int = 0
     conflicts: set[Place] = field(default_factory=set)
-    refused: dict[Place, str] = field(default_factory=dict)
+    refused: dict[Place, RowError] = field(default_factory=dict)
     done: bool = False
 
     def to_document(self) -> dict[str, Any]:
@@ -124,7 +123,7 @@ class _Progress:
         return {
             "rows": self.rows,
             "conflicts": sorted(self.conflicts),
-            "refused": self.refused,
+            "refused": {place: [error.code, str(error)] for place, error in self.refused.items()},
             "done": self.done,
         }
 
@@ -133,5 +132,5 @@ class _Progress:
         """Read it; ``None`` is nothing done yet."""
         if document is None:
             return cls()
-        refused = document.get("refused", {})
+        refused = {place: RowError(code, text) for place, (code, text) in document.get("refused", {}).items()}
         return cls(document["rows"], set(document["conflicts"]), refused, document["done"])

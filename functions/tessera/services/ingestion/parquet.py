@@ -86,6 +86,14 @@ def rows(read: Read, size: int, index: int) -> Iterator[tuple[int, Any]]:
         raise UnreadableFileError(f"row group {index} is damaged: {_first_line(error)}") from None
 
 
+def column(read: Read, size: int, name: str) -> Iterator[Any]:
+    """Walk the values of a column as they are in the file, a map as its pairs; nothing when there is no such column."""
+    file = _open(_RangeFile(read, size))
+    if name in file.schema_arrow.names:
+        for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=[name], use_threads=False):
+            yield from batch.column(0).to_pylist()
+
+
 def _rows_of(batch: pa.RecordBatch) -> Iterator[Any]:
     plain = _plain_schema(batch.schema)
     if plain != batch.schema:

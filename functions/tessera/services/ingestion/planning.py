@@ -58,9 +58,11 @@ class Planner:
         def started(batch: Batch) -> Batch:
             # The workers come at different times; a schema that changes meanwhile must not judge half of the rows.
             schema, dataset = configuration.schema_of(batch.dataset_id), configuration.datasets.get(batch.dataset_id)
-            if schema is None or dataset is None:
+            if dataset is None:
                 return batch.started(self._clock_ms())
-            return batch.started(self._clock_ms(), schema.version, dataset.partial_rows)
+            horizon_ms = dataset.horizon_ms(batch.completed_ms)
+            version = schema.version if schema is not None else ""
+            return batch.started(self._clock_ms(), version, dataset.partial_rows, horizon_ms)
 
         batch = self._batches.change(tenant, batch_id, started)
         if batch.terminal or not batch.completed_ms:

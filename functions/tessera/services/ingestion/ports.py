@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from tessera.domain.batch import Batch
 from tessera.domain.configuration import Configuration
 from tessera.domain.place import Place
-from tessera.domain.rows import PlacedRow, RowSchema
+from tessera.domain.rows import PlacedRow, RowError, RowSchema
 from tessera.domain.tenant import Tenant
 from tessera.services.ingestion.lines import Read
 from tessera.storage.received import StoredFile, Upload
@@ -95,11 +95,11 @@ class Files(Protocol):
 class Report(Protocol):
     """What became of the rows handed to a writer: where events are that came with a second, different body.
 
-    ``refused`` has the places of updates that make a record too large, each with the reason.
+    ``refused`` has the places of rows that were not written, each with the reason.
     """
 
     conflicts: list[Place]
-    refused: dict[Place, str]
+    refused: dict[Place, RowError]
 
 
 class Writer(Protocol):

@@ -9,8 +9,9 @@ import orjson
 
 from tessera.domain.batch import Batch
 from tessera.domain.configuration import DatasetKind
+from tessera.domain.expiry import BEGINNING_MS
 from tessera.domain.rows import UNREADABLE as UNREADABLE_ROW
-from tessera.domain.rows import WRONG_TYPE, RowError, RowSchema, accept
+from tessera.domain.rows import WRONG_TYPE, RowError, RowSchema, accept, expect_unexpired
 from tessera.domain.tenant import Tenant
 from tessera.domain.upsert import Action
 from tessera.domain.verdict import DATASET_GONE, FILE_CHANGED, VIOLATIONS, FileError, Tally
@@ -46,6 +47,7 @@ class Validator:
             judging.tally.file_errors.append(FileError("", DATASET_GONE, "The dataset was deleted."))
         else:
             judging.action = dataset.action
+            judging.horizon_ms = batch.horizon_ms
             try:
                 self._files.stage(
                     tenant, batch_id, chunk.chunk, self._judged(tenant, batch, chunk, dataset.kind, judging)
@@ -106,6 +108,7 @@ class _Judging:
         self.tally = Tally()
         self.rejected: dict[str, list[bytes]] = {_PARSING: [], _CONVERSION: [], _VALIDATION: []}
         self.action = Action.CREATE
+        self.horizon_ms = BEGINNING_MS
         self._path = path
         self._schema = schema
 
@@ -142,6 +145,7 @@ class _Judging:
         tally = self.tally
         try:
             accepted = accept(row, kind, size, self.action, self._schema)
+            expect_unexpired(accepted, self.horizon_ms)
         except RowError as error:
             known = row if isinstance(row, dict) else {"_corrupt_record": orjson.dumps(row).decode()}
             self._reject(_CONVERSION if error.code == WRONG_TYPE else _VALIDATION, known, error)

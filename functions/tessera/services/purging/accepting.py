@@ -26,11 +26,11 @@ from tessera.domain.batch import Batch, BatchStatus
 from tessera.domain.configuration import Configuration, DatasetKind, DatasetSettings
 from tessera.domain.deletion import JobStatus
 from tessera.domain.errors import InvalidRequestError, NotFoundError, UnprocessableError
-from tessera.domain.place import END_OF_TIME, accepted_ms, batch_prefix, cutoff_place, later
+from tessera.domain.place import END_OF_TIME, GRACE_MS, accepted_ms, batch_prefix, cutoff_place, later
 from tessera.domain.purge import Purge
 from tessera.domain.tenant import Tenant
 from tessera.domain.ulid import ulid
-from tessera.services.deletion import ABANDONED_MS, GRACE_MS, Machine
+from tessera.services.deletion import ABANDONED_MS, Machine
 
 # Each lies in the configuration until its events are gone.
 MAX_BATCHES_AT_ONCE = 100

@@ -228,13 +228,16 @@ class DatasetRows:
         """Build the state of streams that go on anew: it counts events that are gone."""
         if not streams:
             return
-        attributes = attributes_of(self._configurations.current(tenant))
+        configuration = self._configurations.current(tenant)
+        attributes, dataset = attributes_of(configuration), configuration.datasets.get(job.dataset_id)
+        if dataset is None:
+            return
         heads = self._store.heads(tenant, [stream.xid for stream in streams], self._executor)
 
         def rebuild(stream: EventStream) -> None:
             head = heads.get(stream.xid)
             cutoff = later(job.cutoff, head.cutoff if head is not None else None)
-            complete(self._store, tenant, stream, attributes, cutoff, self._clock_ms)
+            complete(self._store, tenant, stream, attributes, cutoff, dataset.horizon_ms, self._clock_ms)
 
         self._each(rebuild, streams)
 

@@ -156,7 +156,8 @@ class Closer:
     def _record(self, window: Window, batch_id: str, tally: Tally, more: dict[str, int]) -> None:
         verdict = judge(tally, partial_percent=None, diagnostics=True)
         now = self._clock_ms()
-        count, accepted = tally.outputs, verdict.accepted
+        # Messages that were refused are gathered in a failed batch, whatever the reason (contract: §4.5).
+        count, accepted = tally.outputs, verdict.accepted and not tally.rejected
         figures = metrics(tally, input_files=count, input_bytes=tally.size, partitions=count, accepted=accepted)
         batch = Batch(
             batch_id,

@@ -9,7 +9,7 @@ import orjson
 
 from tessera.domain.configuration import Configuration
 from tessera.domain.message import Message
-from tessera.domain.rows import MISSING, UNREADABLE, Row, RowError, RowSchema
+from tessera.domain.rows import MISSING, UNREADABLE, Row, RowError, RowSchema, expect_unexpired
 from tessera.domain.tenant import Tenant
 from tessera.domain.upsert import Action
 from tessera.domain.upsert.message import accept_message
@@ -39,7 +39,7 @@ def judged(message: Message, configuration: Configuration, schemas: Schemas) -> 
         raise RowError(UNREADABLE, f"the row has more than {MAX_FIELDS} fields")
     operations = message.header.get("operations")
     changes = isinstance(operations, dict) and operations.get("data", Action.CREATE) != Action.CREATE
-    return accept_message(
+    row = accept_message(
         entity,
         operations,
         replace(dataset, upsert=message.upsert),
@@ -48,3 +48,5 @@ def judged(message: Message, configuration: Configuration, schemas: Schemas) -> 
         # What changes or deletes a record need not have all that a record has.
         schemas.compiled(message.tenant, message.schema, partial=message.partial_rows or changes),
     )
+    expect_unexpired(row, message.horizon_ms)
+    return row

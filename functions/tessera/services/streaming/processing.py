@@ -16,7 +16,7 @@ from tessera.domain.configuration import Configuration
 from tessera.domain.errors import InvalidRequestError
 from tessera.domain.message import Message
 from tessera.domain.place import Place, batch_id_of
-from tessera.domain.rows import TOO_LARGE, PlacedRow, Row, RowError
+from tessera.domain.rows import PlacedRow, Row, RowError
 from tessera.domain.staged import StagedKind, StagedRow
 from tessera.domain.tenant import Tenant
 from tessera.domain.upsert import Action
@@ -140,7 +140,7 @@ class Processor:
         report = self._writer.apply(tenant, dataset_id, rows)
         outcome.conflicts |= set(report.conflicts)
         for place, reason in report.refused.items():
-            outcome.reject(place, RowError(TOO_LARGE, reason))
+            outcome.reject(place, reason)
 
     def _write_one_by_one(self, tenant: Tenant, dataset_id: str, outcome: _Outcome) -> None:
         """Find the rows that keep the others from being written."""

@@ -18,6 +18,10 @@ S3_PER_PUT = 0.005 / 1000
 S3_PER_GET = 0.0004 / 1000
 STEP_FUNCTIONS_PER_TRANSITION = 25.00 / MILLION
 
+# For a month, by what is stored.
+DYNAMODB_PER_GB_MONTH = 0.25
+DYNAMODB_RECOVERY_PER_GB_MONTH = 0.20
+
 # What stands there for a month whether anybody calls or not.
 COGNITO_PER_MACHINE_CLIENT = 6.00
 KMS_KEY = 1.00

@@ -1,0 +1,141 @@
+"""Erasures, holds and receipts as the API shows them: jobs as in contract profile-api §5.1, the rest is ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from tessera.domain.deletion import JobStatus
+from tessera.domain.erasure import Erasure, Outcome, Source
+from tessera.domain.times import DAY_MS, iso_ms
+from tessera.gateway import Request
+from tessera.services.erasure.holds import Hold, HoldPage
+from tessera.services.erasure.receipt import Receipt
+
+REQUEST_TYPE = "ERASE_PERSONS"
+
+# What the tables, queues and the lake keep on their own account (infra/storage.py, infra/streaming.py).
+RECOVERY_DAYS = 35
+LAKE_DAYS = 30
+QUEUE_DAYS = 14
+
+_HEADS = (
+    "The heads of the identities, each with its value, its links and the cutoff: by the cutoff, whatever was accepted "
+    "before and comes again from a queue or a file stays away, and by the links it is known whom that is about."
+)
+_RECOVERY = "Point-in-time recovery can bring the tables back as they were; a restore needs the erasure done again."
+_QUEUES = "Messages that wait or have failed: whatever of them was accepted before the erasure is not written."
+_LAKE = (
+    "Files as received and rows as judged of these batches, and rejected rows with their reasons for 30 days. A record "
+    "names the batch that wrote it last, a link the one that said it first: others of the same datasets can have the "
+    "person too. Reverting a batch deletes its files."
+)
+_WORK = "What export jobs gathered on their way, and files of exports that others replaced."
+_EXPORTS = "Files of exports are as they were when they were made: export again, and they are replaced."
+_LATE = (
+    "Links accepted before the erasure and processed after its sweep can join others to the person: no read shows what "
+    "they had before either, and the next erasure of the person reclaims it."
+)
+
+
+def job(erasure: Erasure, request: Request) -> dict[str, Any]:
+    """Write an erasure as a system job, with what is ours beside it."""
+    outcomes = {outcome.value: erasure.identities.get(outcome.value, 0) for outcome in Outcome}
+    document: dict[str, Any] = {
+        "id": erasure.id,
+        "requestId": erasure.id,
+        "imsOrgId": request.tenant.org_id,
+        "sandbox": {"sandboxName": request.sandbox.name, "sandboxId": request.sandbox.id},
+        "jobType": "DELETE",
+        "requestType": REQUEST_TYPE,
+        "properties": {"hold": erasure.hold},
+        "status": erasure.status,
+        "createEpoch": erasure.at_ms // 1000,
+        "updateEpoch": erasure.updated_ms // 1000,
+        "createdAt": _iso(erasure.at_ms),
+        "updatedAt": _iso(erasure.updated_ms),
+        "identities": {**outcomes, "reached": erasure.reached},
+    }
+    if erasure.status is not JobStatus.NEW:
+        figures = {
+            "recordsProcessed": sum(erasure.counts.values()),
+            "timeTakenInSec": (erasure.updated_ms - erasure.at_ms) // 1000,
+        }
+        document["metrics"] = orjson.dumps(figures).decode()
+    if erasure.accepted_ms:
+        document["acceptedAt"] = _iso(erasure.accepted_ms)
+    if erasure.reason:
+        document["reason"] = erasure.reason
+    return document
+
+
+def receipt(found: Receipt, request: Request) -> dict[str, Any]:
+    """Write the receipt of an erasure: final once the status is ``SUCCESS``."""
+    erasure = found.erasure
+    swept_until = erasure.swept_ms or erasure.updated_ms
+    document = {
+        "id": erasure.id,
+        "status": erasure.status,
+        "requestedBy": erasure.caller,
+        "requestedAt": _iso(erasure.at_ms),
+        "hold": erasure.hold,
+        "identities": job(erasure, request)["identities"],
+        "swept": {
+            "profileTable": {kind: erasure.counts.get(kind, 0) for kind in ("records", "events")},
+            "computedState": {"streams": erasure.counts.get("streams", 0)},
+        },
+        "remains": [
+            {"store": "profileTable", "what": _HEADS, "count": erasure.reached, "until": None},
+            {"store": "profileTable", "what": _LATE, "until": None},
+            {"store": "backups", "what": _RECOVERY, "until": _iso(swept_until + RECOVERY_DAYS * DAY_MS)},
+            {"store": "queues", "what": _QUEUES, "until": _iso(erasure.at_ms + 2 * QUEUE_DAYS * DAY_MS)},
+            {"store": "lake", "what": _LAKE, "until": None, "sources": [_source(one) for one in found.sources]},
+            {"store": "lake", "what": _WORK, "until": _iso(erasure.at_ms + 2 * LAKE_DAYS * DAY_MS)},
+            {
+                "store": "exports",
+                "what": _EXPORTS,
+                "until": None,
+                "exports": [
+                    {"datasetId": one.dataset_id, "batchId": one.batch_id, "certain": one.certain}
+                    for one in found.exports
+                ],
+            },
+        ],
+    }
+    if erasure.accepted_ms:
+        document["acceptedAt"] = _iso(erasure.accepted_ms)
+    if erasure.swept_ms:
+        document["proof"] = {"identities": erasure.reached, "found": 0, "at": _iso(erasure.swept_ms)}
+    if erasure.finished_ms:
+        document["finishedAt"] = _iso(erasure.finished_ms)
+    return document
+
+
+def hold(found: Hold) -> dict[str, Any]:
+    """Write an identity that is or was held, and who did what about that."""
+    identity = found.head.identity
+    return {
+        "entityId": found.head.xid,
+        "identity": {"id": identity.value, "namespace": {"code": identity.namespace}},
+        "held": found.head.held,
+        "history": [{**entry, "at": iso_ms(entry["at"])} for entry in found.history],
+    }
+
+
+def hold_page(page: HoldPage) -> dict[str, Any]:
+    """Write a page of who is held."""
+    return {
+        "children": [hold(one) for one in page.holds],
+        "_page": {"count": len(page.holds), **({"next": page.next} if page.next else {})},
+    }
+
+
+def _source(source: Source) -> dict[str, Any]:
+    if source.batch_id:
+        return {"datasetId": source.dataset_id, "batchId": source.batch_id}
+    return {"datasetId": source.dataset_id, "streamedFrom": iso_ms(source.window_ms)}
+
+
+def _iso(milliseconds: int) -> str:
+    return iso_ms(milliseconds).replace("Z", "000Z")

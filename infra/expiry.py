@@ -1,0 +1,123 @@
+"""The expiry machine: wait until every writer knows the TTL, then bring what is stored into line, share by share."""
+
+from __future__ import annotations
+
+from aws_cdk import Duration
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_stepfunctions as sfn
+from constructs import Construct
+
+from infra.function import ServiceFunction
+from infra.machine import make_machine, make_task, until_done
+from infra.settings import Settings
+from infra.storage import StorageStack
+
+_NOTE = ("dynamodb:GetItem", "dynamodb:PutItem")
+
+
+class ExpiryFunctions(Construct):
+    """The four tasks of the expiry machine, each with its own role."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: Settings,
+        storage: StorageStack,
+        dependencies: lambda_.ILayerVersion,
+        memory: int,
+        timeout: Duration,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        index = f"{storage.tables.profile.table_arn}/index/index"
+
+        def task(name: str) -> ServiceFunction:
+            return ServiceFunction(
+                self,
+                name.title(),
+                settings=settings,
+                name=f"expire-{name}",
+                handler=f"jobs.expire.{name}",
+                environment=storage.function_environment,
+                layers=[dependencies],
+                memory=memory,
+                timeout=timeout,
+            )
+
+        self.plan = task("plan")
+        storage.allow_registry(self.plan, *_NOTE)
+        self.plan.allow(["dynamodb:Query"], [index])
+        storage.grant_lake(self.plan, write=["jobs"])
+
+        self.stamp = task("stamp")
+        storage.allow_registry(self.stamp, "dynamodb:GetItem")
+        self.stamp.allow(["dynamodb:Query"], [index])
+        storage.allow_profile(
+            self.stamp,
+            *("dynamodb:Query", "dynamodb:BatchGetItem"),
+            *("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"),
+        )
+        storage.grant_lake(self.stamp, read=["jobs"], write=["jobs"])
+        self.stamp.function.add_environment("CONFIGURATION_LEASE_S", str(settings.configuration_lease_s))
+
+        self.finish = task("finish")
+        storage.allow_registry(self.finish, *_NOTE)
+        storage.grant_lake(self.finish, read=["jobs"])
+
+        self.fail = task("fail")
+        storage.allow_registry(self.fail, *_NOTE)
+
+        self.all = (self.plan, self.stamp, self.finish, self.fail)
+
+
+class ExpiryMachine(Construct):
+    """Wait, plan, stamp every share until it is done, finish."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: Settings,
+        storage: StorageStack,
+        functions: ExpiryFunctions,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._settings = settings
+        self.machine = make_machine(
+            self,
+            settings=settings,
+            name="expiry",
+            definition=self._definition(functions, storage.lake.bucket),
+            functions=functions.all,
+            manifests=storage,
+            maps=("Stamp",),
+        )
+
+    def _definition(self, functions: ExpiryFunctions, bucket: s3.IBucket) -> sfn.IChainable:
+        failed = sfn.Fail(self, "Failed", error="ExpiryFailed", cause="The job's record says why")
+        record_failure = make_task(self, "Fail", functions.fail, self._settings).next(failed)
+
+        plan = make_task(self, "Plan", functions.plan, self._settings)
+        stamp = until_done(self, "Stamp", functions.stamp, self._settings, bucket, job="job_id")
+        finish = make_task(self, "Finish", functions.finish, self._settings)
+        for state in (plan, stamp, finish):
+            state.add_catch(record_failure, errors=["States.ALL"], result_path="$.error")
+
+        # Whoever goes by the settings of before says wrongly until when an event is stored, and not that it is a
+        # stream's newest. What they begun last has to show in the index, too, when the streams are listed.
+        wait = sfn.Wait(
+            self,
+            "Wait out writers",
+            time=sfn.WaitTime.duration(
+                Duration.seconds(self._settings.writers_know_after_s + self._settings.index_lag_s)
+            ),
+        )
+        finish.next(sfn.Succeed(self, "Done"))
+        any_shares = sfn.Choice(self, "Anything to stamp?")
+        plan.next(
+            any_shares.when(sfn.Condition.number_greater_than("$.shares", 0), stamp.next(finish)).otherwise(finish)
+        )
+        return wait.next(plan)

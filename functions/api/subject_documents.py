@@ -121,8 +121,8 @@ def _piece(subject: Subject, piece: Piece) -> dict[str, Any]:
     if isinstance(item, RecordFragment | Event):
         kind = "event" if isinstance(item, Event) else "record"
         document |= {"kind": kind, "batchId": batch_id_of(item.place), "ingestedAt": _accepted(item.place)}
-        if isinstance(item, Event) and item.expires_s is not None:
-            document["expiresAt"] = iso_seconds(item.expires_s * 1000)
+        if isinstance(item, Event) and item.stored_until_s is not None:
+            document["storedUntil"] = iso_seconds(item.stored_until_s * 1000)
         return {**document, "body": item.body}
     state = item.state
     return {

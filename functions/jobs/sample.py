@@ -18,7 +18,6 @@ from jobs.failure import reason_of
 from tessera.domain.export.share import Share
 from tessera.domain.sample.job import Cause
 from tessera.domain.tenant import Tenant
-from tessera.services.datasets import DatasetCatalogue
 from tessera.services.sample.checks import SampleChecks
 from tessera.services.sample.counting import Sampler
 from tessera.services.sample.planning import Planner
@@ -86,7 +85,7 @@ def _settler() -> Settler:
     return Settler(
         _states(),
         _configurations(),
-        DatasetCatalogue(_configurations(), _registry()),
+        _registry(),
         BatchStore(_registry()),
         _lake(),
         SampleChecks(Executions(aws.stepfunctions, lambda: os.environ["SAMPLE_STATE_MACHINE_ARN"])),

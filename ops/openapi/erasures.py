@@ -247,7 +247,7 @@ class StoredPiece(TypedDict):
     kind: Literal["record", "event", "computedState"]
     batchId: NotRequired[str]
     ingestedAt: NotRequired[Time]
-    expiresAt: NotRequired[Time]
+    storedUntil: NotRequired[Time]
     lastActiveDay: NotRequired[str]
     body: dict[str, Any]
 

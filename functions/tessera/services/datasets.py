@@ -154,7 +154,7 @@ class DatasetCatalogue:
 
     def each(self, tenant: Tenant) -> Iterator[tuple[str, Fields]]:
         """Walk the sandbox's datasets by id, which is in order of their creation."""
-        return self._descriptions.each(_partition(tenant))
+        return each_description(self._descriptions, tenant)
 
     def change(
         self,
@@ -230,6 +230,18 @@ class DatasetCatalogue:
         self._configurations.change(tenant, mutate, also)
         for job in jobs:
             self._purges.begin(tenant, job)
+
+
+class WalksDescriptions(Protocol):
+    """What descriptions can be walked in."""
+
+    def each(self, partition: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Walk a partition in order."""
+
+
+def each_description(descriptions: WalksDescriptions, tenant: Tenant) -> Iterator[tuple[str, Fields]]:
+    """Walk the descriptions of the sandbox's datasets, by the datasets' ids."""
+    return descriptions.each(_partition(tenant))
 
 
 class ReadsDescriptions(Protocol):

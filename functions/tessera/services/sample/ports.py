@@ -66,13 +66,6 @@ class Items(Protocol):
         """Walk all items of an identity."""
 
 
-class Descriptions(Protocol):
-    """Where datasets are described: ``services.datasets.DatasetCatalogue``."""
-
-    def each(self, tenant: Tenant) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Walk the sandbox's datasets."""
-
-
 class Batches(Protocol):
     """Where batches are kept: ``storage.batches.BatchStore``."""
 

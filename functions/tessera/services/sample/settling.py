@@ -17,9 +17,10 @@ from tessera.domain.sample.reports import KnownDataset, Names, Reports, status_o
 from tessera.domain.sample.tally import Tally
 from tessera.domain.tenant import Tenant
 from tessera.domain.times import iso_ms
+from tessera.services.datasets import WalksDescriptions, each_description
 from tessera.services.lease import Configurations
 from tessera.services.sample.checks import SampleChecks
-from tessera.services.sample.ports import Batches, Descriptions, Lake, States
+from tessera.services.sample.ports import Batches, Lake, States
 
 STORE = "store"
 # Batches are walked by when they were created; one that took longer than so many others is passed over.
@@ -33,7 +34,7 @@ class Settler:
         self,
         states: States,
         configurations: Configurations,
-        descriptions: Descriptions,
+        descriptions: WalksDescriptions,
         batches: Batches,
         lake: Lake,
         checks: SampleChecks,
@@ -123,7 +124,7 @@ class Settler:
 
     def _names(self, tenant: Tenant) -> Names:
         configuration = self._configurations.current(tenant)
-        described = dict(self._descriptions.each(tenant))
+        described = dict(each_description(self._descriptions, tenant))
         datasets = {
             dataset.id: KnownDataset(
                 described.get(dataset.id, {}).get("name") or "",

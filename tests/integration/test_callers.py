@@ -45,6 +45,7 @@ OUTPUTS = {
         "WindowDeadLettersUrl": "https://queue.example/windows-dead-letters",
         "PurgeStateMachineArn": "arn:aws:states:eu-west-1:000000000000:stateMachine:p",
         "ExpiryStateMachineArn": "arn:aws:states:eu-west-1:000000000000:stateMachine:t",
+        "SampleStateMachineArn": "arn:aws:states:eu-west-1:000000000000:stateMachine:s",
     },
 }
 

@@ -8,10 +8,13 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
+from api.erasure_documents import REQUEST_TYPE
 from api.models.system_jobs import NewDeleteJob
 from api.purges import purges
 from api.system_job_listing import Listing
 from tessera.domain.deletion import PERSON
+from tessera.domain.erasure import ERASURE
+from tessera.domain.expiry_job import EXPIRY
 from tessera.domain.purge import BATCH, DATASET
 from tessera.domain.system_job import SystemJob
 from tessera.domain.times import iso_ms
@@ -42,9 +45,10 @@ _REQUEST_TYPES = {
     DATASET: "TRUNCATE_DATASET",
     BATCH: "DELETE_EE_BATCH",
     PERSON: "DELETE_ENTITY",
-    "ttl": "BACKFILL_TTL",
+    ERASURE: REQUEST_TYPE,
+    EXPIRY: "BACKFILL_TTL",
 }
-_DELETING = frozenset({DATASET, BATCH, PERSON})
+_DELETING = frozenset({DATASET, BATCH, PERSON, ERASURE})
 
 endpoint = Endpoint("system_jobs")
 handler = endpoint.handler

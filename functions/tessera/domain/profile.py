@@ -44,7 +44,8 @@ class EventStream:
     ``place`` is that of one of its events that no delete had reached; ``last_active_day`` is the last UTC day, in
     days since 1970, on which one was accepted. ``newest_ms`` is the time of the newest one among those written since
     its dataset has a TTL, and among all if it is ``of_all``. ``state`` is what computed attributes need of them,
-    ``version`` counts the writes of it all.
+    ``version`` counts the writes of it all. ``going`` says that it is about to go with its last events, unless somebody
+    writes it again; to readers it is there.
     """
 
     xid: Xid
@@ -55,6 +56,7 @@ class EventStream:
     of_all: bool = False
     state: State = field(default_factory=State)
     version: int = 0
+    going: bool = False
 
     def is_alive(self, horizon_ms: int) -> bool:
         """Tell whether an event may be left of it, of which those up to a time have expired."""

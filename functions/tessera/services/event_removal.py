@@ -2,6 +2,24 @@
 
 An event is deleted in one transaction with its stream, on the condition that its place is still of the batch: what
 another one brought stays, and a repetition finds nothing left to do.
+
+A stream goes with its last event. A writer may be about to write one that no attribute counts: the stream that it read
+needs no change, so no version tells of that event. So the stream is first marked, and that writer looks again:
+
+    time | removal                                     | writer of an event that counts nowhere
+    -----|---------------------------------------------|--------------------------------------------------------
+    t    |                                             | reads the stream: there is nothing to change
+    t+1  | marks the stream as going                   |
+    t+2  | lists what is left: nothing                 |
+    t+3  |                                             | writes the event
+    t+4  | deletes events and stream if it is as marked|
+    t+5  |                                             | reads the stream again: marked or gone, it is written again
+
+An event that is written before t+2 is listed, and the stream stays. One that is written later is followed by a reading
+that is later than the mark. If it finds the mark, the writer writes the stream: either before t+4, which then fails and
+begins anew, or that writing fails, for the stream is gone. If it finds the stream gone, the writer makes another. All
+readings are strongly consistent; nothing depends on how long anybody takes. A mark that a removal leaves when it dies
+goes by the next attempt, or costs the next writer one writing of the stream.
 """
 
 from __future__ import annotations
@@ -35,6 +53,9 @@ class CountedEvents(StreamEvents, Protocol):
 
     def streams(self, tenant: Tenant, xids: Iterable[Xid], dataset_id: str) -> dict[Xid, EventStream]:
         """Read the streams that exist."""
+
+    def put_stream(self, tenant: Tenant, stream: EventStream, replaced: EventStream | None) -> None:
+        """Write a stream or raise LostRaceError."""
 
     def remove_counted(
         self, tenant: Tenant, events: Sequence[Event], stream: EventStream | None, replaced: EventStream
@@ -72,15 +93,26 @@ class EventRemover:
             stream = self._store.streams(tenant, [xid], dataset_id).get(xid)
             if stream is None:
                 raise RuntimeError("an event is stored without a stream")
+            last = self._are_last(tenant, stream, gone)
             try:
-                self._store.remove_counted(tenant, gone, self._without(tenant, stream, gone), stream)
+                if last and not stream.going:
+                    self._store.put_stream(tenant, replace(stream, going=True), stream)
+                    continue
+                self._store.remove_counted(tenant, gone, self._without(tenant, stream, gone, last), stream)
             except (LostRaceError, ConfigurationChangedError):
                 time.sleep(random.uniform(0, _LONGEST_PAUSE_S))  # noqa: S311 - jitter
                 continue
             return
 
-    def _without(self, tenant: Tenant, stream: EventStream, gone: Sequence[Event]) -> EventStream | None:
-        """Return a stream as it is without some events, ``None`` when they were all it had and counts."""
+    def _are_last(self, tenant: Tenant, stream: EventStream, gone: Sequence[Event]) -> bool:
+        keys = {event.key for event in gone}
+        events = self._store.events_of_stream(tenant, stream.xid, stream.dataset_id, BEGINNING_MS)
+        return all(event.key in keys for event in events)
+
+    def _without(
+        self, tenant: Tenant, stream: EventStream, gone: Sequence[Event], last: bool
+    ) -> EventStream | None:
+        """Return a stream as it is without some events, ``None`` when they were the last and it counts no others."""
         keys, now_ms = {event.key for event in gone}, self._clock_ms()
         lease = Lease(self._configurations, tenant, self._clock)
         attributes, dataset = attributes_of(lease.configuration), lease.configuration.datasets.get(stream.dataset_id)
@@ -89,13 +121,12 @@ class EventRemover:
         horizon = BEGINNING_MS if dataset is None else dataset.horizon_ms(now_ms)
         state = rebuilt(self._store, tenant, stream, attributes, None, now_ms, horizon, without=keys)
         lease.check()
-        events = self._store.events_of_stream(tenant, stream.xid, stream.dataset_id, BEGINNING_MS)
-        if any(event.key not in keys for event in events):
-            return replace(stream, state=state)
+        left = replace(stream, state=state, going=False)
+        if not last:
+            return left
         if state.counts_nothing:
             return None
         # It counts events that have expired. Those are nobody's who is still there.
-        left = replace(stream, state=state)
         return left if dataset is None or dataset.expiry is None else replace(left, newest_ms=BEGINNING_MS, of_all=True)
 
 

@@ -2,7 +2,8 @@
 
 An event that counts is written in one transaction with the stream that it changes, conditional on the stream's
 version and on the event not being there; nothing between two calls can part them, and a repetition finds the event.
-An event that counts nowhere is written by itself, after its stream: it must be found again.
+An event that counts nowhere is written by itself, after its stream: it must be found again. The stream is read once more
+behind it, for it may have gone meanwhile with the last of the events that it had: see ``services.event_removal``.
 """
 
 from __future__ import annotations
@@ -122,6 +123,7 @@ class EventWriter:
         alone = [one.event for arrivals in by_identity.values() for one in arrivals if one.contribution is None]
         for part in self._executor.map(lambda event: self._write_alone(event, cutoffs(event.xid)), alone):
             report.add(part)
+        self._see_streams(alone, cutoffs)
         return report
 
     def _arrivals(self, rows: Sequence[PlacedRow], report: WriteReport) -> dict[Xid, list[Arrival]]:
@@ -270,23 +272,45 @@ class EventWriter:
                     return
         report.unchanged += 1
 
+    def _see_streams(self, events: Sequence[Event], cutoffs: Callable[[Xid], Place | None]) -> None:
+        """See that the streams of events are still there now that these are written."""
+        by_identity: dict[Xid, list[Event]] = defaultdict(list)
+        for event in events:
+            by_identity[event.xid].append(event)
+        streams = self._store.streams(self._tenant, list(by_identity), self._dataset.id, self._executor)
+        for xid, written in by_identity.items():
+            self._see_stream(written, streams.get(xid), cutoffs(xid))
+
+    def _see_stream(self, events: Sequence[Event], stream: EventStream | None, cutoff: Place | None) -> None:
+        """Write a stream again that is gone or going, unless the events have gone with it."""
+        pause = _FIRST_PAUSE_S
+        while self._touched(events, stream, cutoff) != stream:
+            stored = list(self._store.stored_events(self._tenant, events).values())
+            if not stored or self._is_touched(stored, stream, cutoff):
+                return
+            pause = _wait(pause)
+            stream = self._stream(events[0].xid)
+
     def _touch(self, events: Sequence[Event], stream: EventStream | None, cutoff: Place | None) -> None:
         """Make sure that the identity's stream exists, is alive and knows the last day of activity."""
         pause = _FIRST_PAUSE_S
-        while True:
-            self._lease.check()
-            wanted = self._touched(events, stream, cutoff)
-            if self._attributes.rules and not wanted.state.is_current(cutoff):
-                wanted = replace(wanted, state=self._rebuilt(wanted, cutoff, self._clock_ms()))
-            if wanted == stream:
-                return
-            try:
-                self._store.put_stream(self._tenant, wanted, stream)
-            except LostRaceError:
-                pause = _wait(pause)
-                stream = self._stream(events[0].xid)
-            else:
-                return
+        while not self._is_touched(events, stream, cutoff):
+            pause = _wait(pause)
+            stream = self._stream(events[0].xid)
+
+    def _is_touched(self, events: Sequence[Event], stream: EventStream | None, cutoff: Place | None) -> bool:
+        """Write a stream as it is after some events, if it is any different; tell whether nobody else was first."""
+        self._lease.check()
+        wanted = self._touched(events, stream, cutoff)
+        if self._attributes.rules and not wanted.state.is_current(cutoff):
+            wanted = replace(wanted, state=self._rebuilt(wanted, cutoff, self._clock_ms()))
+        if wanted == stream:
+            return True
+        try:
+            self._store.put_stream(self._tenant, wanted, stream)
+        except LostRaceError:
+            return False
+        return True
 
     def _touched(self, events: Sequence[Event], stream: EventStream | None, cutoff: Place | None) -> EventStream:
         """Return the stream as it is after some events, but for their effect on its state."""
@@ -304,7 +328,7 @@ class EventWriter:
             place, before = first.place, None
         newest = max((time for time in (before, newest) if time is not None), default=None)
         day = max(day, stream.last_active_day)
-        return replace(stream, place=place, last_active_day=day, newest_ms=newest)
+        return replace(stream, place=place, last_active_day=day, newest_ms=newest, going=False)
 
     def _newest(self, events: Sequence[Event]) -> tuple[int | None, bool]:
         """Return the time of the newest of some events, if the dataset's can expire.

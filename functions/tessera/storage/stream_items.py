@@ -2,7 +2,7 @@
 
 | sort key | holds | attributes |
 |---|---|---|
-| ``S#<dataset>`` | the stream | ``n`` version, ``p`` place, ``ad`` last active day, ``ne`` time of the newest event and ``na`` if it is of all, ``g`` generation and ``c`` cutoff of the state, ``b`` its partial aggregates and short lists of latest values, ``pt`` if there are parts |
+| ``S#<dataset>`` | the stream | ``n`` version, ``p`` place, ``ad`` last active day, ``ne`` time of the newest event and ``na`` if it is of all, ``go`` if it is going, ``g`` generation and ``c`` cutoff of the state, ``b`` its partial aggregates and short lists of latest values, ``pt`` if there are parts |
 | ``S#<dataset>#L<number>`` | the latest values of one attribute | ``b`` |
 | ``S#<dataset>#W<time><hash>`` | an event that has not happened yet | ``b`` |
 
@@ -82,6 +82,8 @@ def stream_items(tenant: Tenant, stream: EventStream) -> dict[str, dict[str, Any
         item["ne"] = {"N": str(stream.newest_ms)}
     if stream.of_all:
         item["na"] = {"BOOL": True}
+    if stream.going:
+        item["go"] = {"BOOL": True}
     if state.generation:
         item["g"] = {"N": str(state.generation)}
     if state.cutoff is not None:
@@ -110,6 +112,7 @@ def stream_of(item: Item, parts: Sequence[Item] = ()) -> EventStream:
         of_all="na" in item,
         state=_state_of(item, parts),
         version=int(item["n"]["N"]) if "n" in item else 0,
+        going="go" in item,
     )
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import boto3
 import pytest
 
-from tessera.domain.configuration import Configuration
 from tessera.domain.expiry import Expiry
 from tessera.domain.merge_policy import GraphType
 from tessera.domain.place import batch_prefix
 from tessera.domain.profile import Event
-from tessera.domain.purge import Purge
 from tessera.services import event_removal, event_writer
 from tessera.services.deletion import Deletions
 from tessera.services.event_removal import EventRemover
@@ -36,6 +34,7 @@ from tests.integration.test_purge_laws import (
     TENANT,
     Brought,
     Nothing,
+    Stale,
     World,
     bought,
     stored,
@@ -47,7 +46,8 @@ __all__ = ["world"]
 
 ONE = PEOPLE[0]
 XID = ONE.xid(TENANT)
-Removal = Callable[[ProfileTable], None]
+# Tells whether there was anything.
+Removal = Callable[[ProfileTable], bool]
 
 
 @pytest.fixture(autouse=True)
@@ -68,9 +68,10 @@ def of_replay(world: World, old: Brought) -> Removal:
         for item in old.placed()
     ]
 
-    def remove(table: ProfileTable) -> None:
-        remover = EventRemover(configurations(table), table)
-        remover.remove(TENANT, lambda place: place.startswith(prefix), events)
+    def remove(table: ProfileTable) -> bool:
+        found = table.stored_events(TENANT, events)
+        EventRemover(configurations(table), table).remove(TENANT, lambda place: place.startswith(prefix), events)
+        return any(event.place.startswith(prefix) for event in found.values())
 
     return remove
 
@@ -79,10 +80,12 @@ def of_batch(world: World, old: Brought) -> Removal:
     """The sweep of a batch's delete."""
     job = world.delete(batch=old)
 
-    def remove(table: ProfileTable) -> None:
+    def remove(table: ProfileTable) -> bool:
         listing = StagedListing(Lake(aws.s3(), aws.lake_bucket()))
         rows = BatchRows(listing, places_of_prefix, table, EventRemover(configurations(table), table), Inline())
-        rows.delete(TENANT, job, rows.find(TENANT, job, [XID]))
+        found = rows.find(TENANT, job, [XID])
+        rows.delete(TENANT, job, found)
+        return any(found.counts.values())
 
     return remove
 
@@ -91,9 +94,11 @@ def of_dataset(world: World, old: Brought) -> Removal:
     """The sweep of a dataset's delete."""
     job = world.delete(SHOP)
 
-    def remove(table: ProfileTable) -> None:
+    def remove(table: ProfileTable) -> bool:
         rows = dataset_rows(table)
-        rows.delete(TENANT, job, rows.find(TENANT, job, [XID]))
+        found = rows.find(TENANT, job, [XID])
+        rows.delete(TENANT, job, found)
+        return any(found.counts.values())
 
     return remove
 
@@ -104,11 +109,12 @@ def of_person(world: World, old: Brought) -> Removal:
     deletions = Deletions(world.table, DeletionStore(world.registry), Nothing(), lambda: at_ms, lambda _: None)
     cutoff = deletions.accept(TENANT, XID, GraphType.PRIVATE, "me").cutoff
 
-    def remove(table: ProfileTable) -> None:
+    def remove(table: ProfileTable) -> bool:
         reclaimer = Reclaimer(table, configurations(table), Inline())
         page = table.keys_at_or_below(TENANT, XID, cutoff, after=None, limit=1000)
         reclaimer.delete(TENANT, XID, page.sorts, cutoff)
         reclaimer.settle(TENANT, XID)
+        return bool(page.sorts)
 
     return remove
 
@@ -171,3 +177,73 @@ def test_an_event_that_comes_meanwhile_is_found(world: World, removal: Any, coun
         remove(world.table)
         assert world.seen(ONE) == ({}, ["new"], None), schedule
         assert sorted(sort[0] for _, sort in stored()) == ["E", "H", "S"], schedule
+
+
+@pytest.mark.parametrize("removal", [of_batch, of_dataset])
+def test_what_a_writer_brings_back_that_does_not_know_can_be_found(world: World, removal: Any) -> None:
+    """Its event is deleted, but stored: the last look has seen it, or the index leads to it."""
+    old = world.bring(SHOP, (ONE, uncounted(world, "old")))
+    world.apply(old)
+    settings = world.configurations.current(TENANT)
+    remove = removal(world, old)
+    before = stored()
+
+    def remove_all(table: ProfileTable) -> None:
+        while remove(table):
+            pass
+
+    schedules = every_schedule(*interleaved([], old, remove_all, Stale(settings)))
+    assert len(schedules) > 20
+    for schedule in schedules:
+        put_back(before)
+        interleaved(schedule, old, remove_all, Stale(settings))
+        assert sorted(sort[0] for _, sort in stored()) in (["E", "H", "S"], ["H"]), schedule
+        remove_all(world.table)
+        assert [sort[0] for _, sort in stored()] == ["H"], schedule
+
+
+def test_a_stream_that_counts_what_expired_is_alive_again(world: World) -> None:
+    """With its last event it stays, for its sums, but nobody is there because of it."""
+    day = 24 * 3_600_000
+    world.apply(world.bring(SHOP, (ONE, bought(world, "past", 3 * day))))
+    (past,) = [key for key in stored() if key[1].startswith("E#")]
+    boto3.client("dynamodb").delete_item(TableName="profiles", Key={"pk": {"S": past[0]}, "sk": {"S": past[1]}})
+    dataset = world.configurations.current(TENANT).datasets[SHOP]
+    expiring = replace(dataset, expiry=Expiry(1))
+    world.configurations.change(TENANT, lambda known: known.with_dataset(expiring))
+    new_row = uncounted(world, "new")
+    old = world.bring(SHOP, (ONE, uncounted(world, "old")))
+    world.apply(old)
+    remove = of_replay(world, old)
+    new = world.bring(SHOP, (ONE, new_row))
+    before = stored()
+    schedules = every_schedule(*interleaved([], new, remove, world.configurations))
+    for schedule in schedules:
+        put_back(before)
+        interleaved(schedule, new, remove, world.configurations)
+        remove(world.table)
+        assert world.seen(ONE) == ({}, ["new"], 3 * day), schedule
+    put_back(before)
+    remove(world.table)
+    assert world.seen(ONE) is None
+
+
+def test_a_stream_that_was_begun_anew_is_not_taken_for_the_one_before(world: World) -> None:
+    """Not even where both begin with events that were accepted in the same millisecond."""
+    old = world.bring(SHOP, (ONE, bought(world, "old", 5)))
+    other = world.bring(SHOP, (ONE, uncounted(world, "other")))
+    other.at_ms = old.at_ms
+    world.apply(old)
+    remove = of_replay(world, old)
+    new = world.bring(SHOP, (ONE, bought(world, "new", 7)))
+    before = stored()
+
+    def remove_and_begin_anew(table: ProfileTable) -> None:
+        remove(table)
+        ProfileWriter(world.configurations, table, Inline()).apply(TENANT, SHOP, other.placed())
+
+    writer, _ = interleaved([], new, remove_and_begin_anew, world.configurations)
+    for calls in range(writer + 1):
+        put_back(before)
+        interleaved([calls], new, remove_and_begin_anew, world.configurations)
+        assert world.seen(ONE) == ({}, ["new", "other"], 7), calls

@@ -62,6 +62,9 @@ class CountedEvents(StreamEvents, Protocol):
     ) -> None:
         """Delete events and write the stream without them, or raise LostRaceError."""
 
+    def remove_without_stream(self, tenant: Tenant, events: Sequence[Event]) -> None:
+        """Delete events whose stream is not there, or raise LostRaceError."""
+
 
 class EventRemover:
     """Removes events; ``clock`` gives seconds, ``clock_ms`` milliseconds since 1970."""
@@ -91,10 +94,12 @@ class EventRemover:
                 return
             xid, dataset_id = gone[0].xid, gone[0].dataset_id
             stream = self._store.streams(tenant, [xid], dataset_id).get(xid)
-            if stream is None:
-                raise RuntimeError("an event is stored without a stream")
-            last = self._are_last(tenant, stream, gone)
             try:
+                if stream is None:
+                    # Whoever wrote these is about to write the stream again, or has died before that.
+                    self._store.remove_without_stream(tenant, gone)
+                    return
+                last = self._are_last(tenant, stream, gone)
                 if last and not stream.going:
                     self._store.put_stream(tenant, replace(stream, going=True), stream)
                     continue
@@ -109,9 +114,7 @@ class EventRemover:
         events = self._store.events_of_stream(tenant, stream.xid, stream.dataset_id, BEGINNING_MS)
         return all(event.key in keys for event in events)
 
-    def _without(
-        self, tenant: Tenant, stream: EventStream, gone: Sequence[Event], last: bool
-    ) -> EventStream | None:
+    def _without(self, tenant: Tenant, stream: EventStream, gone: Sequence[Event], last: bool) -> EventStream | None:
         """Return a stream as it is without some events, ``None`` when they were the last and it counts no others."""
         keys, now_ms = {event.key for event in gone}, self._clock_ms()
         lease = Lease(self._configurations, tenant, self._clock)

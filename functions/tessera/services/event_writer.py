@@ -2,8 +2,8 @@
 
 An event that counts is written in one transaction with the stream that it changes, conditional on the stream's
 version and on the event not being there; nothing between two calls can part them, and a repetition finds the event.
-An event that counts nowhere is written by itself, after its stream: it must be found again. The stream is read once more
-behind it, for it may have gone meanwhile with the last of the events that it had: see ``services.event_removal``.
+An event that counts nowhere is written by itself, after its stream: it must be found again. The stream is read once
+more behind it, for it may have gone meanwhile with the last of the events that it had: see ``services.event_removal``.
 """
 
 from __future__ import annotations
@@ -318,7 +318,7 @@ class EventWriter:
         newest, of_all = self._newest(events)
         if stream is None:
             state = State(self._attributes.generation, cutoff)
-            return EventStream(first.xid, first.dataset_id, first.place, day, newest, of_all, state, _birth(first))
+            return EventStream(first.xid, first.dataset_id, first.place, day, newest, of_all, state, self._birth())
         if stream.state.generation > self._attributes.generation:
             # Its creator knows an attribute that this writer does not: counting by what is known here would miss it.
             raise ConfigurationChangedError
@@ -329,6 +329,13 @@ class EventWriter:
         newest = max((time for time in (before, newest) if time is not None), default=None)
         day = max(day, stream.last_active_day)
         return replace(stream, place=place, last_active_day=day, newest_ms=newest, going=False)
+
+    def _birth(self) -> int:
+        """Return the version of a stream that is new: beyond any that one deleted before it can have reached.
+
+        The time of acceptance would not do: all rows of a batch have the same one.
+        """
+        return self._clock_ms() * 1000
 
     def _newest(self, events: Sequence[Event]) -> tuple[int | None, bool]:
         """Return the time of the newest of some events, if the dataset's can expire.
@@ -364,11 +371,6 @@ class EventWriter:
 
     def _stream(self, xid: Xid) -> EventStream | None:
         return self._store.streams(self._tenant, [xid], self._dataset.id).get(xid)
-
-
-def _birth(first: Event) -> int:
-    """Return the version of a stream that is new: beyond any that one deleted before it can have reached."""
-    return accepted_ms(first.place) * 1000
 
 
 def _wait(pause: float) -> float:

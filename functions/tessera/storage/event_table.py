@@ -156,17 +156,7 @@ class EventTable:
             {"Put": {"TableName": self._table, "Item": item}} for sort, item in wanted.items() if sort != main
         ]
         writes += [self._deletion(tenant, replaced.xid, sort) for sort in others if sort not in wanted]
-        gone = [
-            {
-                "Delete": {
-                    "TableName": self._table,
-                    "Key": items.key(tenant, event.xid, items.event_sort(event.key)),
-                    "ConditionExpression": "p = :stored",
-                    "ExpressionAttributeValues": {":stored": {"S": event.place}},
-                }
-            }
-            for event in events
-        ]
+        gone = self._removals(tenant, events)
         room = _TRANSACTION - 1 - len(gone)
         # Parts written ahead are those of a version that no read shows before the stream itself says so.
         while len(writes) > room:
@@ -179,6 +169,16 @@ class EventTable:
             else {"Put": {"TableName": self._table, "Item": wanted[main], **condition}}
         )
         self._transact([whole, *writes, *gone])
+
+    def remove_without_stream(self, tenant: Tenant, events: Sequence[Event]) -> None:
+        """Delete events of one stream, which is not there.
+
+        Raises LostRaceError when one of the events is another by now, or the stream is there.
+        """
+        sort = stream_items.stream_sort(events[0].dataset_id)
+        key = items.key(tenant, events[0].xid, sort)
+        missing = {"ConditionCheck": {"TableName": self._table, "Key": key, **_unwritten_since(None)}}
+        self._transact([missing, *self._removals(tenant, events)])
 
     def put_event(self, tenant: Tenant, event: Event, cutoff: Place | None) -> Event | None:
         """Write an event that no attribute counts, unless it is there: then it is answered and stays as it is.
@@ -296,6 +296,19 @@ class EventTable:
                 "Put": self._instead_of(tenant, event, instead_of[event.key])
                 if event.key in instead_of
                 else self._new_event(tenant, event, cutoff)
+            }
+            for event in events
+        ]
+
+    def _removals(self, tenant: Tenant, events: Sequence[Event]) -> list[Any]:
+        return [
+            {
+                "Delete": {
+                    "TableName": self._table,
+                    "Key": items.key(tenant, event.xid, items.event_sort(event.key)),
+                    "ConditionExpression": "p = :stored",
+                    "ExpressionAttributeValues": {":stored": {"S": event.place}},
+                }
             }
             for event in events
         ]

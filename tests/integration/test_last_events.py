@@ -159,8 +159,10 @@ def every_schedule(writer: int, removal: int) -> list[list[int]]:
     ]
 
 
-@pytest.mark.parametrize("removal", [of_replay, of_batch, of_dataset, of_person])
-@pytest.mark.parametrize("counted", [True, False], ids=["counted goes", "uncounted goes"])
+@pytest.mark.parametrize(
+    ("removal", "counted"),
+    [(of_replay, True), (of_replay, False), (of_batch, False), (of_dataset, True), (of_person, False)],
+)
 def test_an_event_that_comes_meanwhile_is_found(world: World, removal: Any, counted: bool) -> None:
     old = world.bring(SHOP, (ONE, bought(world, "old", 5) if counted else uncounted(world, "old")))
     world.apply(old)

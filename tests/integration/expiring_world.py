@@ -11,6 +11,7 @@ from typing import Any
 
 import boto3
 
+from api.purges import purges
 from tessera.domain.computed.values import computed_values
 from tessera.domain.computed.window import Unit, Window
 from tessera.domain.configuration import Configuration, DatasetSettings
@@ -82,9 +83,8 @@ class World:
         )
         self.machine = Machine()
         self.jobs = ExpiryJobStore(registry)
-        self.catalogue = DatasetCatalogue(
-            self.configurations, registry, Expirations(self.jobs, self.machine, self.clock_ms), self.clock_ms
-        )
+        expirations = Expirations(self.jobs, self.machine, self.clock_ms)
+        self.catalogue = DatasetCatalogue(self.configurations, registry, expirations, purges(), self.clock_ms)
         self.table = ProfileTable(aws.dynamodb(), aws.profile_table())
         self.lake = Lake(aws.s3(), aws.lake_bucket())
         self.dataset_id = self.create()

@@ -32,6 +32,9 @@ from tests.integration.purging_world import CRM, PEOPLE, SHOP, TENANT, TIERS, Br
 from tests.integration.snapshots import restore, snapshot
 from tests.integration.test_batches_crashes import Life, Mortal
 
+HOUR_MS = 3_600_000
+NOTHING: Any = ({}, [], None)
+
 
 @pytest.fixture
 def world(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> World:
@@ -178,8 +181,6 @@ class History:
         assert all(not known.deleted for known in self.world.configurations.current(TENANT).datasets.values())
 
 
-NOTHING: Any = ({}, [], None)
-HOUR_MS = 3_600_000
 NUMBERS = st.integers(0, 9)
 BRING = st.tuples(
     st.just("bring"),
@@ -202,7 +203,7 @@ STEPS = st.one_of(
 
 @pytest.fixture
 def worlds(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """New worlds without end, each where the one before was."""
+    """New worlds without end, each in the same sandbox, with nothing left of the one before."""
     purge_machine.created_machine(monkeypatch)
     nothing = snapshot()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 import time
@@ -21,6 +22,7 @@ from tessera.storage.configuration import ConfigurationStore
 from tessera.storage.registry import Registry
 from tests.integration import ingest_machine
 from tests.integration.conftest import Caller, forget
+from tests.integration.disturbed import Clients, Wrong
 from tests.integration.hostile import CrashError
 from tests.integration.test_batches import EVENTS, TENANT, Client, event, input_of, json_lines, stored
 
@@ -220,6 +222,54 @@ def test_complete_at_the_same_time_from_many_sides_gives_one_time_and_one_execut
     given = BatchStore(Registry(aws.dynamodb(), "registry")).get(TENANT, batch).completed_ms
     client.signal(batch)
     assert BatchStore(Registry(aws.dynamodb(), "registry")).get(TENANT, batch).completed_ms == given
+
+
+def test_complete_may_go_wrong_at_any_call_and_is_then_asked_for_again(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Success means an execution; there is one, however often it was asked for, and the first time counts (law 4)."""
+    ticks = itertools.count()
+    monkeypatch.setattr(time, "time_ns", lambda: NOW_NS + next(ticks) * 1_000_000)
+    clients = Clients(monkeypatch)
+    records = BatchStore(Registry(boto3.client("dynamodb"), "registry"))
+
+    def uploaded() -> str:
+        clients.process()
+        batch = client.created(EVENTS)
+        client.put(batch, "a.json", json_lines([event(1)]), EVENTS)
+        return batch
+
+    def completed(batch: str, at: int | None = None, wrong: Wrong = Wrong.DIES) -> tuple[bool, int]:
+        """Ask; tell whether it was answered with success, and how many calls that took."""
+        trouble = clients.process(at, wrong)
+        try:
+            status = client.signal(batch).status
+        except CrashError:
+            return False, trouble.calls
+        assert status in {200, 500}
+        return status == 200, trouble.calls
+
+    batch = uploaded()
+    answered, calls = completed(batch)
+    assert answered
+    assert calls >= 4
+    expected = records.get(TENANT, batch).to_document()
+    for at in range(calls):
+        for wrong in Wrong:
+            batch = uploaded()
+            answered, _ = completed(batch, at, wrong)
+            accepted = records.get(TENANT, batch).completed_ms
+            executions = [one for one in ingest_machine.asked_for() if one["name"].startswith(batch)]
+            assert len(executions) == 1 or not answered, (at, wrong)
+            for _ in range(2):
+                assert completed(batch)[0]
+            record = records.get(TENANT, batch).to_document()
+            assert accepted in {0, record["completed_ms"]}, (at, wrong)
+            told = {name: value for name, value in record.items() if not name.endswith("_ms")}
+            same = {"id": batch, "external_id": batch}
+            assert told == {name: value for name, value in (expected | same).items() if not name.endswith("_ms")}
+            executions = [one for one in ingest_machine.asked_for() if one["name"].startswith(batch)]
+            assert executions == [{"name": batch, **input_of(batch)}], (at, wrong)
 
 
 def test_a_batch_nobody_works_on_any_more_is_started_again(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,191 +1,39 @@
-"""What a dataset or a batch brought is as if it had never been, whatever comes when and dies where (law 7)."""
+"""What a dataset, a batch or a person's delete reaches is as if it had never been, whatever comes when (law 7)."""
 
 from __future__ import annotations
 
-import random
-import secrets
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import boto3
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
-from tessera.domain.batch import Batch, BatchStatus
-from tessera.domain.computed.window import Unit, Window
-from tessera.domain.configuration import Configuration, DatasetKind, DatasetSettings
-from tessera.domain.deletion import JobStatus
+from tessera.domain.configuration import Configuration
+from tessera.domain.deletion import JobStatus, PersonDeletion
 from tessera.domain.errors import EntityNotFoundError
 from tessera.domain.identity import Identity
-from tessera.domain.merge_policy import GraphType
-from tessera.domain.place import batch_place
+from tessera.domain.place import Place, batch_id_of, survives
 from tessera.domain.purge import Purge
-from tessera.domain.rows import PlacedRow, Row, accept
-from tessera.domain.tenant import Tenant
 from tessera.domain.times import iso_ms
-from tessera.domain.ulid import ulid
-from tessera.domain.upsert import Action
-from tessera.services import timeline
-from tessera.services.computed.compiled import compile_attribute
-from tessera.services.deletion import Deletions
-from tessera.services.ingestion.staged import written
-from tessera.services.profile_reader import Person, ProfileReader
 from tessera.services.profile_writer import ProfileWriter
-from tessera.services.purging.accepting import AlreadyAskedError, Purges, Wanted
+from tessera.services.purging.accepting import AlreadyAskedError
 from tessera.storage import aws
-from tessera.storage.batches import BatchStore
-from tessera.storage.configuration import ConfigurationStore
-from tessera.storage.jobs import DeletionStore
-from tessera.storage.journal import Journal
-from tessera.storage.lake import Lake
 from tessera.storage.profile_table import ProfileTable
 from tessera.storage.purges import PurgeStore
 from tessera.storage.registry import Registry
 from tests.integration import purge_machine
-from tests.integration.conftest import ORG, forget
+from tests.integration.conftest import forget
 from tests.integration.executors import Inline
 from tests.integration.hostile import CrashError, HostileClient
+from tests.integration.purging_world import CRM, PEOPLE, SHOP, TENANT, TIERS, Brought, Stale, World, bought, stored
+from tests.integration.snapshots import restore, snapshot
 from tests.integration.test_batches_crashes import Life, Mortal
 
-TENANT = Tenant(ORG, "dev")
-CRM, TIERS, SHOP = "crm", "tiers", "shop"
-DATASETS = [
-    DatasetSettings(CRM, DatasetKind.RECORD, profile_enabled=True, identity_enabled=True),
-    DatasetSettings(TIERS, DatasetKind.RECORD, profile_enabled=True, upsert=True),
-    DatasetSettings(SHOP, DatasetKind.EVENT, profile_enabled=True, identity_enabled=True),
-]
-PEOPLE = [Identity("email", f"{number}@ex.org") for number in range(3)]
-SPENT = "spent"
-
-
-class Nothing:
-    """Starts nothing, and knows of nothing that was streamed."""
-
-    def start(self, name: str, document: Mapping[str, Any]) -> None:
-        """Do nothing."""
-
-    def is_known(self, tenant: Tenant, dataset_id: str, batch_id: str) -> bool:
-        """Know none."""
-        return False
-
-
-@dataclass
-class Brought:
-    """A batch: when it was accepted, and its rows by whom."""
-
-    id: str
-    dataset: str
-    at_ms: int
-    rows: list[tuple[Identity, dict[str, Any]]]
-
-    def placed(self) -> list[PlacedRow]:
-        kind = DatasetKind.EVENT if self.dataset == SHOP else DatasetKind.RECORD
-        return [
-            PlacedRow(batch_place(self.at_ms, self.id, 0, number), self.row(one, body, kind))
-            for number, (one, body) in enumerate(self.rows)
-        ]
-
-    def row(self, one: Identity, body: Mapping[str, Any], kind: DatasetKind) -> Row:
-        row = accept({"identityMap": {one.namespace: [{"id": one.value}]}, **body}, kind, 100)
-        return replace(row, action=Action.MERGE) if self.dataset == TIERS else row
-
-
-class Stale(ConfigurationStore):
-    """Goes by the configuration of before for as long as a writer may: for its first reading."""
-
-    def __init__(self, before: Configuration) -> None:
-        super().__init__(aws.dynamodb(), aws.registry_table())
-        self._before: Configuration | None = before
-
-    def current(self, tenant: Tenant) -> Configuration:
-        if self._before is not None:
-            before, self._before = self._before, None
-            return before
-        return super().current(tenant)
-
-
-@dataclass
-class World:
-    """A sandbox with three datasets and a computed attribute; time goes on by a second with each thing that happens."""
-
-    now_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000 - 3_600_000)
-
-    def __post_init__(self) -> None:
-        self.connect()
-        compiled = compile_attribute("xEvent.sum(amount)", Window(7, Unit.DAYS))
-        for one in DATASETS:
-            self.configurations.change(TENANT, lambda known, one=one: known.with_dataset(one))  # type: ignore[misc]
-        self.configurations.change(
-            TENANT,
-            lambda known: known.with_attribute(SPENT, "xEvent.sum(amount)", compiled.rule).with_ready_attribute(SPENT),
-        )
-
-    def connect(self) -> None:
-        """Take the clients that the process has now."""
-        self.configurations = ConfigurationStore(aws.dynamodb(), aws.registry_table())
-        self.table = ProfileTable(aws.dynamodb(), aws.profile_table())
-        self.registry = Registry(aws.dynamodb(), aws.registry_table())
-
-    def tick(self) -> int:
-        self.now_ms += 1000
-        return self.now_ms
-
-    def bring(self, dataset: str, *rows: tuple[Identity, dict[str, Any]]) -> Brought:
-        """Accept a batch: from here on it may be applied."""
-        at_ms = self.tick()
-        batch = Brought(ulid(at_ms, secrets.randbits(80)), dataset, at_ms, list(rows))
-        record = Batch(batch.id, dataset, at_ms, "me", completed_ms=at_ms, judged=True, status=BatchStatus.STAGED)
-        BatchStore(self.registry).add(TENANT, record)
-        lines = [written(number, item.row) for number, item in enumerate(batch.placed())]
-        Lake(aws.s3(), aws.lake_bucket()).stage(TENANT, batch.id, "000000", lines)
-        return batch
-
-    def apply(self, batch: Brought, configurations: Any = None) -> None:
-        """Apply a batch the way a worker does, unless its record says that it is not to be."""
-        if BatchStore(self.registry).get(TENANT, batch.id).applies:
-            ProfileWriter(configurations or self.configurations, self.table, Inline()).apply(
-                TENANT, batch.dataset, batch.placed()
-            )
-
-    def delete(self, dataset: str = "", batch: Brought | None = None, **more: Any) -> Purge:
-        at_ms = self.tick()
-        purges = Purges(
-            self.configurations,
-            PurgeStore(self.registry),
-            BatchStore(self.registry),
-            Nothing(),
-            Journal(aws.s3(), aws.lake_bucket()),
-            Nothing(),
-            clock_ms=lambda: at_ms,
-            pause=lambda _: None,
-        )
-        return purges.accept(TENANT, Wanted(dataset, batch.id if batch else "", **more), "me")
-
-    def sweep(self, job: Purge) -> None:
-        assert purge_machine.run(job.id) == "done"
-
-    def person(self, one: Identity) -> Person | None:
-        reader = ProfileReader(self.configurations, self.table, Inline())
-        now = time.time_ns() // 1_000_000
-        try:
-            return reader.person(TENANT, one.xid(TENANT), namespace=None, policy_id=None, now_ms=now)
-        except EntityNotFoundError:
-            return None
-
-    def seen(self, one: Identity) -> Any:
-        """What readers see of somebody: fields, events, and what is computed of them."""
-        person = self.person(one)
-        if person is None:
-            return None
-        entity = person.entity()
-        space, group = person.computed_at
-        spent = entity.pop(space, {}).get(group, {}).get(SPENT)
-        page = timeline.Timeline(self.table, Inline()).page(
-            TENANT, person, timeline.Window(), 1000, None, person.now_ms
-        )
-        entity.pop("identityMap")
-        return entity, sorted(event.body["_id"] for event in page.events), spent
+HOUR_MS = 3_600_000
+NOTHING: Any = ({}, [], None)
 
 
 @pytest.fixture
@@ -194,121 +42,223 @@ def world(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> World:
     return World()
 
 
-def bought(world: World, name: str, amount: int) -> dict[str, Any]:
-    return {"_id": name, "timestamp": iso_ms(world.now_ms - 60_000 - amount), "amount": amount}
-
-
-def stored() -> dict[tuple[str, str], Any]:
-    items = boto3.client("dynamodb").scan(TableName=aws.profile_table())["Items"]
-    return {(item["pk"]["S"], item["sk"]["S"]): item for item in items}
-
-
 @dataclass
 class Model:
-    """What is to be seen, worked out from all batches and deletes at once."""
+    """What is to be seen: the rows of the batches that were applied, but for those that a delete reaches."""
 
-    batches: list[Brought] = field(default_factory=list)
-    cutoffs: dict[str, str] = field(default_factory=dict)
+    applied: list[Brought] = field(default_factory=list)
+    cutoffs: dict[str | Identity, Place] = field(default_factory=dict)
     deleted: set[str] = field(default_factory=set)
 
-    def rows(self, dataset: str, one: Identity) -> list[tuple[str, dict[str, Any]]]:
+    def rows(self, dataset: str, one: Identity) -> list[tuple[Place, dict[str, Any]]]:
+        """The rows of somebody that are there, in order of place."""
         return sorted(
             (
                 (item.place, body)
-                for batch in self.batches
+                for batch in self.applied
                 if batch.dataset == dataset and batch.id not in self.deleted
                 for item, (who, body) in zip(batch.placed(), batch.rows, strict=True)
-                if who == one and item.place > self.cutoffs.get(dataset, "")
+                if who == one and survives(item.place, self.cutoffs.get(dataset), self.cutoffs.get(one))
             ),
             key=lambda row: row[0],
         )
 
+    def events(self, one: Identity) -> dict[str, tuple[Place, dict[str, Any]]]:
+        """The first row of each event of somebody."""
+        return {body["_id"]: (place, body) for place, body in reversed(self.rows(SHOP, one))}
+
+    def fields(self, one: Identity) -> dict[str, Any]:
+        """The last record, and the record that updates make; the values of the later one of the two win."""
+        records, updates = self.rows(CRM, one)[-1:], self.rows(TIERS, one)
+        updated = {name: value for _, body in updates for name, value in body.items()}
+        ranked = sorted([*records, *[(place, updated) for place, _ in updates[-1:]]], key=lambda row: row[0])
+        return {name: value for _, body in ranked for name, value in body.items()}
+
     def seen(self, one: Identity) -> Any:
-        records, updates, events = (self.rows(dataset, one) for dataset in (CRM, TIERS, SHOP))
-        if not (records or updates or events):
+        fields, events = self.fields(one), self.events(one)
+        if not (fields or events):
             return None
-        merged: dict[str, tuple[str, Any]] = {}
-        if records:
-            place, body = records[-1]
-            merged |= {name: (place, value) for name, value in body.items()}
-        updated: dict[str, Any] = {}
-        for _, body in updates:
-            updated |= body
-        for name, value in updated.items():
-            if name not in merged or updates[-1][0] > merged[name][0]:
-                merged[name] = (updates[-1][0], value)
-        first: dict[tuple[str, str], dict[str, Any]] = {}
-        for _, body in events:
-            first.setdefault((body["_id"], body["timestamp"]), body)
-        amounts = [body["amount"] for body in first.values()]
-        entity = {name: value for name, (_, value) in merged.items()}
-        return entity, sorted(body["_id"] for body in first.values()), sum(amounts) if amounts else None
+        return fields, sorted(events), sum(body["amount"] for _, body in events.values()) or None
+
+    def hides_others(self, batch: Brought) -> bool:
+        """Whether another batch has an event of this one, so that the delete of this one does not bring it back."""
+        mine = {(one, body["_id"]) for one, body in batch.rows}
+        return any(
+            (one, body["_id"]) in mine and batch_id_of(place) != batch.id
+            for one in PEOPLE
+            for place, body in self.rows(SHOP, one)
+        )
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_it_is_as_if_it_had_never_been(world: World, seed: int) -> None:
-    """Batches and deletes are accepted in one order; applied, repeated and swept in another."""
-    dice = random.Random(seed)
-    model = Model()
-    to_apply: list[Brought] = []
-    to_sweep: list[Purge] = []
-    gone: list[dict[str, Any]] = []
-    for number in range(dice.randrange(8, 14)):
-        chance = dice.random()
-        if chance < 0.6 or not model.batches:
-            dataset = dice.choice([CRM, TIERS, SHOP, SHOP])
-            rows = []
-            for position in range(dice.randrange(1, 4)):
-                body: dict[str, Any] = {dice.choice(["city", "tier", "name"]): f"{number}-{position}"}
-                if dataset == SHOP:
-                    # What was deleted may come again, with a later batch.
-                    again = [one for one in gone if dice.random() < 0.3]
-                    body = again[0] if again else bought(world, f"e{number}-{position}", 1 << number)
-                rows.append((dice.choice(PEOPLE), body))
-            batch = world.bring(dataset, *rows)
-            model.batches.append(batch)
-            to_apply.append(batch)
-        elif chance < 0.8:
-            dataset = dice.choice([CRM, TIERS, SHOP])
-            if any(job.dataset_id == dataset and not job.batch_id for job in to_sweep):
-                continue
-            job = world.delete(dataset)
-            model.cutoffs[dataset] = job.cutoff
-            to_sweep.append(job)
-            gone += [body for batch in model.batches if batch.dataset == SHOP == dataset for _, body in batch.rows]
-        else:
-            alive = [one for one in model.batches if one.dataset == SHOP and one.id not in model.deleted]
-            if not alive:
-                continue
-            batch = dice.choice(alive)
-            # An event that another batch has too would have to be restored: see the receipt's limits.
-            ids = {body["_id"] for _, body in batch.rows}
-            shared = any(body["_id"] in ids for one in alive if one is not batch for _, body in one.rows)
-            if shared:
-                continue
-            to_sweep.append(world.delete(batch=batch))
-            model.deleted.add(batch.id)
-            gone += [body for _, body in batch.rows]
-        while to_apply and dice.random() < 0.6:
-            world.apply(to_apply.pop(dice.randrange(len(to_apply))))
-        if dice.random() < 0.3:
-            world.apply(dice.choice(model.batches))
-        if to_sweep and dice.random() < 0.4:
-            world.sweep(to_sweep.pop(dice.randrange(len(to_sweep))))
-    dice.shuffle(to_apply)
-    for batch in to_apply:
-        world.apply(batch)
-    for job in to_sweep:
-        world.sweep(job)
-    for batch in model.batches:
-        world.apply(batch)
-    for one in PEOPLE:
-        assert world.seen(one) == model.seen(one)
-    # Nothing is left of what is not seen.
-    alive = [place for one in PEOPLE for dataset in (CRM, TIERS, SHOP) for place, _ in model.rows(dataset, one)]
-    places = {item["p"]["S"] for (_, sort), item in stored().items() if sort[0] in "RE"}
-    assert places <= set(alive)
-    assert all(not settings.deleted for settings in world.configurations.current(TENANT).datasets.values())
+class History:
+    """Batches and deletes in the order in which they are accepted, applied and swept in another."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.model = Model()
+        self.began_ms = world.now_ms
+        self.batches: list[Brought] = []
+        self.waiting: list[Brought] = []
+        self.jobs: list[Purge | PersonDeletion] = []
+        self.known: dict[str, Configuration] = {}
+
+    def body(self, dataset: str, number: int) -> dict[str, Any]:
+        """Of records, one field or another with a value that no other row has; of events, one of two bodies."""
+        if dataset != SHOP:
+            return {["city", "tier"][number % 2]: f"{len(self.batches)}-{number}"}
+        event = number // 2
+        # The sum of amounts tells which bodies it is made of.
+        return {"_id": f"e{event}", "timestamp": iso_ms(self.began_ms - event * HOUR_MS), "amount": 1 << number}
+
+    def bring(self, dataset: str, rows: Sequence[tuple[Identity, int]]) -> None:
+        self.accept(dataset, [(one, self.body(dataset, number)) for one, number in rows])
+
+    def accept(self, dataset: str, rows: Sequence[tuple[Identity, dict[str, Any]]]) -> None:
+        batch = self.world.bring(dataset, *rows)
+        self.batches.append(batch)
+        self.waiting.append(batch)
+        self.known[batch.id] = self.world.configurations.current(TENANT)
+
+    def apply(self, batch: Brought, *, apart: bool = False, late: bool = False) -> None:
+        """Apply a batch; ``late``: by a writer that began when it was complete, and knows no delete of after that."""
+        self.world.apply(batch, Stale(self.known[batch.id]) if late else None, apart=apart)
+        if batch not in self.model.applied:
+            self.model.applied.append(batch)
+
+    def delete_dataset(self, dataset: str) -> None:
+        if any(isinstance(job, Purge) and job.dataset_id == dataset and not job.batch_id for job in self.jobs):
+            with pytest.raises(AlreadyAskedError):
+                self.world.delete(dataset)
+            return
+        job = self.world.delete(dataset)
+        self.model.cutoffs[dataset] = job.cutoff
+        self.jobs.append(job)
+
+    def delete_batch(self, batch: Brought) -> None:
+        if batch.id in self.model.deleted or self.model.hides_others(batch):
+            return
+        self.jobs.append(self.world.delete(batch=batch))
+        self.model.deleted.add(batch.id)
+
+    def delete_person(self, one: Identity) -> None:
+        try:
+            job = self.world.delete_person(one)
+        except EntityNotFoundError:
+            assert self.model.seen(one) is None
+            return
+        self.model.cutoffs[one] = job.cutoff
+        self.jobs.append(job)
+
+    def sweep(self, job: Purge | PersonDeletion) -> None:
+        self.jobs.remove(job)
+        if isinstance(job, Purge):
+            # The machine waits until there is no writer any more that began before.
+            self.known = dict.fromkeys(self.known, self.world.configurations.current(TENANT))
+        self.world.sweep(job)
+
+    def settle(self) -> None:
+        """All is applied that was brought, and all is swept; then all comes once more."""
+        for batch in self.waiting:
+            self.apply(batch)
+        for job in list(self.jobs):
+            self.sweep(job)
+        for batch in reversed(self.batches):
+            self.apply(batch)
+
+    def check(self) -> None:
+        """Computed values forget a batch when it is swept, and so does who is known by nothing else."""
+        settled = not any(isinstance(job, Purge) and job.batch_id for job in self.jobs)
+        for one in PEOPLE:
+            seen, expected = self.world.seen(one), self.model.seen(one)
+            if settled:
+                assert seen == expected
+            else:
+                assert (seen or NOTHING)[:2] == (expected or NOTHING)[:2]
+
+    def check_storage(self) -> None:
+        """Nothing is left of what is not seen."""
+        alive = {
+            place for one in PEOPLE for dataset in (CRM, TIERS, SHOP) for place, _ in self.model.rows(dataset, one)
+        }
+        assert {item["p"]["S"] for (_, sort), item in stored().items() if sort[0] in "RE"} <= alive
+        assert all(not known.deleted for known in self.world.configurations.current(TENANT).datasets.values())
+
+
+NUMBERS = st.integers(0, 9)
+# Few people and few events, so that the same come again.
+WHO = st.sampled_from(PEOPLE[:2])
+BRING = st.tuples(
+    st.just("bring"),
+    st.sampled_from([CRM, TIERS, SHOP, SHOP, SHOP]),
+    st.lists(st.tuples(WHO, st.integers(0, 5)), min_size=1, max_size=3),
+    st.booleans(),
+)
+APPLY = st.tuples(st.just("apply"), NUMBERS, st.booleans(), st.booleans())
+STEPS = st.one_of(
+    BRING,
+    BRING,
+    BRING,
+    APPLY,
+    st.tuples(st.just("again"), NUMBERS),
+    st.tuples(st.just("delete dataset"), st.sampled_from([CRM, TIERS, SHOP])),
+    st.tuples(st.just("delete batch"), NUMBERS, st.booleans()),
+    st.tuples(st.just("delete person"), WHO),
+    st.tuples(st.just("sweep"), NUMBERS),
+)
+
+
+@pytest.fixture
+def worlds(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """New worlds without end, each in the same sandbox, with nothing left of the one before."""
+    purge_machine.created_machine(monkeypatch)
+    nothing = snapshot()
+
+    def make() -> Iterator[World]:
+        while True:
+            restore(nothing)
+            forget()
+            yield World()
+
+    return make()
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(steps=st.lists(STEPS, min_size=6, max_size=20))
+def test_it_is_as_if_it_had_never_been(worlds: Iterator[World], steps: list[tuple[Any, ...]]) -> None:
+    """Whatever is deleted is gone at the answer, and stays gone, whatever of it comes when, and how often."""
+    history = History(next(worlds))
+    for step in steps:
+        match step:
+            case ("bring", dataset, rows, at_once):
+                history.bring(dataset, rows)
+                if at_once:
+                    history.apply(history.waiting.pop())
+            case ("apply", number, apart, late) if history.waiting:
+                batch = history.waiting.pop(number % len(history.waiting))
+                history.apply(batch, apart=apart, late=late)
+            case ("again", number) if history.model.applied:
+                history.apply(history.model.applied[number % len(history.model.applied)])
+            case ("delete dataset", dataset):
+                history.delete_dataset(dataset)
+            case ("delete batch", number, again) if brought := [one for one in history.batches if one.dataset == SHOP]:
+                batch = brought[number % len(brought)]
+                history.delete_batch(batch)
+                if again:
+                    history.accept(SHOP, batch.rows)
+                    history.apply(history.waiting.pop())
+            case ("delete person", one):
+                history.delete_person(one)
+            case ("sweep", number) if history.jobs:
+                history.sweep(history.jobs[number % len(history.jobs)])
+        history.check()
+    history.settle()
+    history.check()
+    history.check_storage()
 
 
 class TestWritersThatDoNotKnow:
@@ -346,9 +296,7 @@ class TestWritersThatDoNotKnow:
         world.apply(world.bring(CRM, (one, {"city": "Ghent"})))
         old = world.bring(SHOP, (one, body))
         heads = world.table.heads(TENANT, [one.xid(TENANT)])
-        at_ms = world.tick()
-        deletions = Deletions(world.table, DeletionStore(world.registry), Nothing(), lambda: at_ms, lambda _: None)
-        deletions.accept(TENANT, one.xid(TENANT), GraphType.PRIVATE, "me")
+        world.delete_person(one)
         new = world.bring(SHOP, (one, {**body, "of": "new"}))
         world.apply(new)
 
@@ -415,14 +363,14 @@ class TestDying:
         spent = 0
         with monkeypatch.context() as patched:
             life = mortal(patched, None)
-            snapshot = everything()
+            begin = snapshot()
             assert purge_machine.run(job.id) == "done"
             spent = life.spent
         forget()
         expected = ([world.seen(one) for one in PEOPLE], shapes(), counts(world, job))
         assert spent > 20
         for left in range(0, spent, 3):
-            restore(snapshot)
+            restore(begin)
             with monkeypatch.context() as patched:
                 mortal(patched, left)
                 with pytest.raises(CrashError):
@@ -450,10 +398,10 @@ class TestDying:
 
     def test_the_caller(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         self.people(world)
-        snapshot = everything()
+        begin = snapshot()
         left = 0
         while True:
-            restore(snapshot)
+            restore(begin)
             with monkeypatch.context() as patched:
                 mortal(patched, left)
                 world.connect()
@@ -483,37 +431,6 @@ def mortal(patched: pytest.MonkeyPatch, left: int | None) -> Life:
     patched.setattr(aws, "dynamodb", lambda: Mortal(dynamodb, life))
     patched.setattr(aws, "s3", lambda: Mortal(s3, life))
     return life
-
-
-def everything() -> Any:
-    """All items of both tables, and all versions of objects there are."""
-    dynamodb, s3 = boto3.client("dynamodb"), boto3.client("s3")
-    tables = {name: dynamodb.scan(TableName=name)["Items"] for name in ("profiles", "registry")}
-    objects = {
-        item["Key"]: s3.get_object(Bucket="lake", Key=item["Key"])["Body"].read()
-        for item in s3.list_objects_v2(Bucket="lake").get("Contents", ())
-    }
-    return tables, objects
-
-
-def restore(snapshot: Any) -> None:
-    """Make it all as it was."""
-    tables, objects = snapshot
-    dynamodb, s3 = boto3.client("dynamodb"), boto3.client("s3")
-    for name, items in tables.items():
-        wanted = {(item["pk"]["S"], item["sk"]["S"]): item for item in items}
-        now = {(item["pk"]["S"], item["sk"]["S"]): item for item in dynamodb.scan(TableName=name)["Items"]}
-        for key in now.keys() - wanted.keys():
-            dynamodb.delete_item(TableName=name, Key={"pk": {"S": key[0]}, "sk": {"S": key[1]}})
-        for key, item in wanted.items():
-            if now.get(key) != item:
-                dynamodb.put_item(TableName=name, Item=item)
-    found = {item["Key"] for item in s3.list_objects_v2(Bucket="lake").get("Contents", ())}
-    for key in found - objects.keys():
-        s3.delete_object(Bucket="lake", Key=key)
-    for key, body in objects.items():
-        if key not in found:
-            s3.put_object(Bucket="lake", Key=key, Body=body)
 
 
 def shapes() -> Any:

@@ -15,7 +15,8 @@ from tessera.storage.batches import BatchStore
 from tessera.storage.jobs import DeletionStore
 from tessera.storage.journal import Journal
 from tests.integration.conftest import forget
-from tests.integration.test_purge_laws import CRM, PEOPLE, SHOP, TENANT, TIERS, Nothing, World, bought, world
+from tests.integration.purging_world import CRM, PEOPLE, SHOP, TENANT, TIERS, Nothing, World, bought
+from tests.integration.test_purge_laws import world
 
 __all__ = ["world"]
 

@@ -12,13 +12,9 @@ from tessera.domain.times import DAY_MS, iso_ms
 from tessera.gateway import Request
 from tessera.services.erasure.holds import Hold, HoldPage
 from tessera.services.erasure.receipt import Receipt
+from tessera.services.purging.kept import LAKE_DAYS, QUEUE_DAYS, RECOVERY_DAYS
 
 REQUEST_TYPE = "ERASE_PERSONS"
-
-# What the tables, queues and the lake keep on their own account (infra/storage.py, infra/streaming.py).
-RECOVERY_DAYS = 35
-LAKE_DAYS = 30
-QUEUE_DAYS = 14
 
 _HEADS = (
     "The heads of the identities, each with its value, its links and the cutoff: by the cutoff, whatever was accepted "

@@ -20,7 +20,10 @@ _HEADS = (
     "The heads of the identities, each with its value, its links and the cutoff: by the cutoff, whatever was accepted "
     "before and comes again from a queue or a file stays away, and by the links it is known whom that is about."
 )
-_RECOVERY = "Point-in-time recovery can bring the tables back as they were; a restore needs the erasure done again."
+_RECOVERY = (
+    "Point-in-time recovery can bring the tables back as they were; a restore replays the journal of deletes before it "
+    "serves, so they are hidden, and held, again."
+)
 _QUEUES = "Messages that wait or have failed: whatever of them was accepted before the erasure is not written."
 _LAKE = (
     "Files as received and rows as judged of these batches, and rejected rows with their reasons for 30 days. A record "
@@ -111,9 +114,11 @@ def receipt(found: Receipt, request: Request) -> dict[str, Any]:
 def hold(found: Hold) -> dict[str, Any]:
     """Write an identity that is or was held, and who did what about that."""
     identity = found.head.identity
+    # A restore may have made the head again: then no more than the XID is known.
+    named = {"identity": {"id": identity.value, "namespace": {"code": identity.namespace}}} if identity.named else {}
     return {
         "entityId": found.head.xid,
-        "identity": {"id": identity.value, "namespace": {"code": identity.namespace}},
+        **named,
         "held": found.head.held,
         "history": [{**entry, "at": iso_ms(entry["at"])} for entry in found.history],
     }

@@ -196,7 +196,7 @@ class HeldIdentity(TypedDict):
     """An identity that is or was held."""
 
     entityId: Annotated[str, Field(description=XID)]
-    identity: IdentityOfPerson
+    identity: NotRequired[IdentityOfPerson]
     held: bool
     history: list[HoldEntry]
 

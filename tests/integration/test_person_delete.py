@@ -106,13 +106,17 @@ class World:
     rows: Sequence[tuple[str, PlacedRow]] = field(default_factory=lambda: list(dalia()))
     people: Sequence[Identity] = PERSON
 
-    def __post_init__(self) -> None:
+    def connect(self) -> None:
+        """Go to the tables that the environment names."""
         self.configurations = ConfigurationStore(aws.dynamodb(), aws.registry_table())
+        self.table = ProfileTable(aws.dynamodb(), aws.profile_table())
+        self.jobs = DeletionStore(Registry(aws.dynamodb(), aws.registry_table()))
+
+    def __post_init__(self) -> None:
+        self.connect()
         configuration = Configuration(1, "id", self.tenant.sandbox, "development", datasets=DATASETS)
         configuration = configuration.with_policy(WITH_GRAPH).with_policy(WITHOUT).with_namespaces(["crmid"])
         self.configurations.create(self.tenant, configuration)
-        self.table = ProfileTable(aws.dynamodb(), aws.profile_table())
-        self.jobs = DeletionStore(Registry(aws.dynamodb(), aws.registry_table()))
         self.put(*self.rows)
 
     def put(self, *rows: tuple[str, PlacedRow], table: ProfileTable | None = None) -> None:

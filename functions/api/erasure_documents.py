@@ -8,6 +8,7 @@ import orjson
 
 from tessera.domain.deletion import JobStatus
 from tessera.domain.erasure import Erasure, Outcome, Source
+from tessera.domain.identity import Identity
 from tessera.domain.times import DAY_MS, iso_ms
 from tessera.gateway import Request
 from tessera.services.erasure.holds import Hold, HoldPage
@@ -113,15 +114,19 @@ def receipt(found: Receipt, request: Request) -> dict[str, Any]:
 
 def hold(found: Hold) -> dict[str, Any]:
     """Write an identity that is or was held, and who did what about that."""
-    identity = found.head.identity
-    # A restore may have made the head again: then no more than the XID is known.
-    named = {"identity": {"id": identity.value, "namespace": {"code": identity.namespace}}} if identity.named else {}
     return {
         "entityId": found.head.xid,
-        **named,
+        **named(found.head.identity),
         "held": found.head.held,
         "history": [{**entry, "at": iso_ms(entry["at"])} for entry in found.history],
     }
+
+
+def named(identity: Identity) -> dict[str, Any]:
+    """Write what an identity is, if that is known: a restore may have made its head again from the XID alone."""
+    if not identity.named:
+        return {}
+    return {"identity": {"id": identity.value, "namespace": {"code": identity.namespace}}}
 
 
 def hold_page(page: HoldPage) -> dict[str, Any]:

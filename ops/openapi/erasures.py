@@ -230,7 +230,7 @@ class StoredIdentity(TypedDict):
     """An identity of a person with its links."""
 
     entityId: str
-    identity: IdentityOfPerson
+    identity: NotRequired[IdentityOfPerson]
     held: bool
     blocked: bool
     deletedUntil: NotRequired[Time]

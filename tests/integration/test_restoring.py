@@ -9,11 +9,15 @@ import boto3
 import orjson
 import pytest
 
+from api import erasure_documents
 from ops import journal
+from tessera.domain.errors import EntityNotFoundError
 from tessera.domain.identity import NAMELESS, Identity
 from tessera.domain.merge_policy import GraphType
 from tessera.services.deletion import Deletions
 from tessera.services.erasure import accepting
+from tessera.services.linking import Linker
+from tessera.services.links import Links
 from tessera.storage import aws
 from tessera.storage.batches import BatchStore
 from tessera.storage.erasures import HoldRegister
@@ -22,6 +26,7 @@ from tessera.storage.journal import Journal
 from tessera.storage.registry import Registry
 from tests.integration.conftest import forget
 from tests.integration.erasing import ErasingWorld
+from tests.integration.executors import Inline
 from tests.integration.hostile import CrashError, HostileClient
 from tests.integration.test_person_delete import CRM_ID, EMAIL, LOYALTY, PERSON, T, at, row
 from tests.integration.test_purge_laws import CRM, PEOPLE, SHOP, TENANT, TIERS, Nothing, World, bought, world
@@ -106,6 +111,13 @@ def test_the_journal_holds_nothing_of_anybody(world: World) -> None:
     assert b"Ghent" not in body
 
 
+class Dead:
+    """Fails whatever it is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise CrashError
+
+
 class TestErasures:
     """Who is erased or held after the instant is so again, and nobody else is."""
 
@@ -171,8 +183,8 @@ class TestErasures:
         assert world.gone()
         assert world.visible(self.OTHER)
         assert not world.visible(self.FRIEND)
-        held = {hold.head.xid for hold in world.holds().page(world.tenant, None, 10).holds}
-        assert held == {world.xid(self.FRIEND), world.xid(self.NEVER)}
+        held_now = {hold.head.xid for hold in world.holds().page(world.tenant, None, 10).holds}
+        assert held_now == {world.xid(self.FRIEND), world.xid(self.NEVER)}
 
         # Of those who were not there then, no more than the XID is known; a row that may be taken names them again.
         def names() -> list[Identity]:
@@ -180,6 +192,14 @@ class TestErasures:
             return [found[world.xid(identity)].identity for identity in (self.NEVER, self.LATER)]
 
         assert names() == [NAMELESS, NAMELESS]
+        links = Links(world.configurations, world.table, Linker(world.table, Inline()), Dead())
+        with pytest.raises(EntityNotFoundError):
+            links.identity(world.tenant, world.xid(self.NEVER))
+        assert set(links.graphs(world.tenant, [world.xid(self.NEVER), world.xid(self.OTHER)])) == {
+            world.xid(self.OTHER)
+        }
+        (held,) = [one for one in world.holds().page(world.tenant, None, 10).holds if not one.head.identity.named]
+        assert "identity" not in erasure_documents.hold(held)
         late, now = at(world.now_ms - 5000), at(world.now_ms + 60_000)
         world.put(row(LOYALTY, late, self.LATER, tier="new"))
         assert not world.visible(self.LATER)
@@ -250,10 +270,6 @@ class TestErasures:
     def test_a_lift_that_died_is_noted_by_the_next(self, erasing: ErasingWorld) -> None:
         world = erasing
         world.erase(self.FRIEND, hold=True)
-
-        class Dead:
-            def __getattr__(self, name: str) -> Any:
-                raise CrashError
 
         with pytest.raises(CrashError):
             world.holds(s3=Dead()).lift(world.tenant, world.xid(self.FRIEND), "officer")

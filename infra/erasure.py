@@ -71,10 +71,10 @@ class EraseFunctions(Construct):
 
 
 def let_accept(function: ServiceFunction, storage: StorageStack) -> None:
-    """Let a function cut persons off: write their heads, note it in the registry, and forget who was named."""
+    """Let a function cut persons off: write heads, note it in registry and journal, and forget who was named."""
     storage.allow_profile(function, "dynamodb:BatchGetItem", _PUT, "dynamodb:ConditionCheckItem")
     storage.allow_registry(function, _GET, _PUT)
-    storage.grant_lake(function, read=["jobs"], write=["jobs"], delete_versions=["jobs"])
+    storage.grant_lake(function, read=["jobs"], write=["jobs", "journal"], delete_versions=["jobs"])
 
 
 class EraseMachine(Construct):

@@ -22,6 +22,7 @@ from tessera.domain.times import parse_ms
 from tessera.services.restoring import UNKNOWN, Restoring
 from tessera.storage.batches import BatchStore
 from tessera.storage.configuration import ConfigurationStore
+from tessera.storage.erasures import HoldRegister
 from tessera.storage.journal import Journal
 from tessera.storage.profile_table import ProfileTable
 from tessera.storage.registry import Registry
@@ -35,6 +36,7 @@ def replay(bucket: str, profiles: str, registry: str, restored_to_ms: int) -> di
         ConfigurationStore(dynamodb, registry),
         BatchStore(Registry(dynamodb, registry)),
         ProfileTable(dynamodb, profiles),
+        HoldRegister(Registry(dynamodb, registry)),
     )
     return restoring.replay(restored_to_ms)
 

@@ -8,23 +8,23 @@ import orjson
 
 from tessera.domain.deletion import JobStatus
 from tessera.domain.erasure import Erasure, Outcome, Source
+from tessera.domain.identity import Identity
 from tessera.domain.times import DAY_MS, iso_ms
 from tessera.gateway import Request
 from tessera.services.erasure.holds import Hold, HoldPage
 from tessera.services.erasure.receipt import Receipt
+from tessera.services.purging.kept import LAKE_DAYS, QUEUE_DAYS, RECOVERY_DAYS
 
 REQUEST_TYPE = "ERASE_PERSONS"
-
-# What the tables, queues and the lake keep on their own account (infra/storage.py, infra/streaming.py).
-RECOVERY_DAYS = 35
-LAKE_DAYS = 30
-QUEUE_DAYS = 14
 
 _HEADS = (
     "The heads of the identities, each with its value, its links and the cutoff: by the cutoff, whatever was accepted "
     "before and comes again from a queue or a file stays away, and by the links it is known whom that is about."
 )
-_RECOVERY = "Point-in-time recovery can bring the tables back as they were; a restore needs the erasure done again."
+_RECOVERY = (
+    "Point-in-time recovery can bring the tables back as they were; a restore replays the journal of deletes before it "
+    "serves, so they are hidden, and held, again."
+)
 _QUEUES = "Messages that wait or have failed: whatever of them was accepted before the erasure is not written."
 _LAKE = (
     "Files as received and rows as judged of these batches, and rejected rows with their reasons for 30 days. A record "
@@ -114,13 +114,19 @@ def receipt(found: Receipt, request: Request) -> dict[str, Any]:
 
 def hold(found: Hold) -> dict[str, Any]:
     """Write an identity that is or was held, and who did what about that."""
-    identity = found.head.identity
     return {
         "entityId": found.head.xid,
-        "identity": {"id": identity.value, "namespace": {"code": identity.namespace}},
+        **named(found.head.identity),
         "held": found.head.held,
         "history": [{**entry, "at": iso_ms(entry["at"])} for entry in found.history],
     }
+
+
+def named(identity: Identity) -> dict[str, Any]:
+    """Write what an identity is, if that is known: a restore may have made its head again from the XID alone."""
+    if not identity.named:
+        return {}
+    return {"identity": {"id": identity.value, "namespace": {"code": identity.namespace}}}
 
 
 def hold_page(page: HoldPage) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from tessera.storage.configuration import ConfigurationStore
 from tessera.storage.erasure_lake import ErasureLake
 from tessera.storage.erasures import ErasureStore, HoldRegister
 from tessera.storage.executions import Executions
+from tessera.storage.journal import Journal
 from tessera.storage.profile_table import ProfileTable
 from tessera.storage.registry import Registry
 
@@ -66,6 +67,11 @@ def _lake() -> ErasureLake:
 
 
 @cache
+def _journal() -> Journal:
+    return Journal(aws.s3(), aws.lake_bucket())
+
+
+@cache
 def _executor() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_PERSONS_AT_ONCE)
 
@@ -77,12 +83,13 @@ def _erasures() -> ErasureStore:
 
 @cache
 def _acceptance() -> Acceptance:
-    return Acceptance(_table(), _erasures(), _lake(), HoldRegister(_registry()), _executor(), Cutter(_table()))
+    register = HoldRegister(_registry())
+    return Acceptance(_table(), _erasures(), _lake(), register, _journal(), _executor(), Cutter(_table()))
 
 
 @cache
 def _holds() -> Holds:
-    return Holds(_table(), HoldRegister(_registry()), Cutter(_table()))
+    return Holds(_table(), HoldRegister(_registry()), _journal(), Cutter(_table()))
 
 
 @cache

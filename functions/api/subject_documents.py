@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from api import profile_documents
+from api import erasure_documents, profile_documents
 from tessera.domain.errors import InvalidRequestError, TesseraError
 from tessera.domain.graph import Head, client_of
 from tessera.domain.place import accepted_ms, batch_id_of
@@ -89,7 +89,7 @@ def _profile(subject: Subject, reader: ProfileReader) -> dict[str, Any]:
 def _identity(head: Head) -> dict[str, Any]:
     return {
         "entityId": head.xid,
-        "identity": {"id": head.identity.value, "namespace": {"code": head.identity.namespace}},
+        **erasure_documents.named(head.identity),
         "held": head.held,
         "blocked": head.blocked,
         **({"deletedUntil": iso_ms(accepted_ms(head.cutoff))} if head.cutoff else {}),

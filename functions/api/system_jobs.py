@@ -8,7 +8,6 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from api.erasure_documents import REQUEST_TYPE
 from api.models.system_jobs import NewDeleteJob
 from api.purges import purges
 from api.system_job_listing import Listing
@@ -31,6 +30,7 @@ from tessera.services.system_jobs import SystemJobs
 from tessera.storage import aws
 from tessera.storage.configuration import ConfigurationStore
 from tessera.storage.exports import ExportStore
+from tessera.storage.jobs import DeletionStore
 from tessera.storage.purge_lake import PurgeLake
 from tessera.storage.purges import PurgeStore
 from tessera.storage.registry import Registry
@@ -45,7 +45,7 @@ _REQUEST_TYPES = {
     DATASET: "TRUNCATE_DATASET",
     BATCH: "DELETE_EE_BATCH",
     PERSON: "DELETE_ENTITY",
-    ERASURE: REQUEST_TYPE,
+    ERASURE: "ERASE_PERSONS",
     EXPIRY: "BACKFILL_TTL",
 }
 _DELETING = frozenset({DATASET, BATCH, PERSON, ERASURE})
@@ -55,12 +55,18 @@ handler = endpoint.handler
 
 
 @cache
+def _registry() -> Registry:
+    return Registry(aws.dynamodb(), aws.registry_table())
+
+
+@cache
 def _jobs() -> SystemJobs:
-    registry = Registry(aws.dynamodb(), aws.registry_table())
+    registry = _registry()
     notes = PurgeLake(aws.s3(), aws.lake_bucket())
     configurations = ConfigurationStore(aws.dynamodb(), aws.registry_table())
     receipts = Receipts(configurations, ExportStore(registry))
-    return SystemJobs(SystemJobList(registry), PurgeStore(registry), purges(), notes, receipts)
+    persons = DeletionStore(registry)
+    return SystemJobs(SystemJobList(registry), PurgeStore(registry), persons, purges(), notes, receipts)
 
 
 @endpoint.post(PATH, permission="erase")
@@ -104,7 +110,10 @@ def get(request: Request) -> Response:
 @endpoint.get(_ONE + "/receipt", permission="read")
 def receipt(request: Request) -> Response:
     """Tell what a delete that is done has deleted, what was looked at last, and what remains."""
-    return Response(_jobs().receipt(request.tenant, request.path_parameters["id"]))
+    tenant, job_id = request.tenant, request.path_parameters["id"]
+    if _jobs().kind(tenant, job_id) == ERASURE:
+        return Response(_erasure_receipt(request, job_id))
+    return Response(_jobs().receipt(tenant, job_id))
 
 
 @endpoint.delete(_ONE, permission="erase")
@@ -112,6 +121,15 @@ def cancel(request: Request) -> Response:
     """Take a job out of the list, and stop it if it runs; what it deletes does not come back."""
     _jobs().cancel(request.tenant, request.path_parameters["id"])
     return Response(None)
+
+
+def _erasure_receipt(request: Request, job_id: str) -> dict[str, Any]:
+    # What writes it is the erasures' own, and no other call needs it.
+    from api import erasure_documents  # noqa: PLC0415
+    from tessera.services.erasure.receipt import receipt_of  # noqa: PLC0415
+    from tessera.storage.erasures import ErasureStore  # noqa: PLC0415
+
+    return erasure_documents.receipt(receipt_of(ErasureStore(_registry()), request.tenant, job_id), request)
 
 
 def _wanted(request: Request) -> Wanted:
@@ -130,7 +148,7 @@ def _invalid(reason: str) -> ApiError:
 
 def _described(job: SystemJob, request: Request) -> dict[str, Any]:
     kind = _REQUEST_TYPES.get(job.kind, job.kind.upper())
-    target = {"datasetId": job.dataset_id, "batchId": job.batch_id}
+    target = {name: value for name, value in (("datasetId", job.dataset_id), ("batchId", job.batch_id)) if value}
     described: dict[str, Any] = {
         "id": job.id,
         "requestId": job.id,
@@ -138,7 +156,7 @@ def _described(job: SystemJob, request: Request) -> dict[str, Any]:
         "sandbox": {"sandboxName": request.tenant.sandbox, "sandboxId": request.sandbox.id},
         "jobType": _DELETE if job.kind in _DELETING else kind,
         "requestType": kind,
-        "properties": {name: value for name, value in target.items() if value},
+        "properties": target if job.hold is None else {"hold": job.hold},
         "status": job.status,
         "createEpoch": job.at_ms // 1000,
         "updateEpoch": job.updated_ms // 1000,

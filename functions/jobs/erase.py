@@ -25,6 +25,7 @@ from tessera.storage.configuration import ConfigurationStore
 from tessera.storage.erasure_lake import ErasureLake
 from tessera.storage.erasures import ErasureStore, HoldRegister
 from tessera.storage.export_lake import ExportLake
+from tessera.storage.journal import Journal
 from tessera.storage.profile_table import ProfileTable
 from tessera.storage.registry import Registry
 
@@ -53,9 +54,8 @@ def _executor() -> ThreadPoolExecutor:
 
 @cache
 def _acceptance() -> Acceptance:
-    return Acceptance(
-        _table(), ErasureStore(_registry()), _lists(), HoldRegister(_registry()), _executor(), Cutter(_table())
-    )
+    register, journal = HoldRegister(_registry()), Journal(aws.s3(), aws.lake_bucket())
+    return Acceptance(_table(), ErasureStore(_registry()), _lists(), register, journal, _executor(), Cutter(_table()))
 
 
 @cache

@@ -196,7 +196,7 @@ class HeldIdentity(TypedDict):
     """An identity that is or was held."""
 
     entityId: Annotated[str, Field(description=XID)]
-    identity: IdentityOfPerson
+    identity: NotRequired[IdentityOfPerson]
     held: bool
     history: list[HoldEntry]
 
@@ -230,7 +230,7 @@ class StoredIdentity(TypedDict):
     """An identity of a person with its links."""
 
     entityId: str
-    identity: IdentityOfPerson
+    identity: NotRequired[IdentityOfPerson]
     held: bool
     blocked: bool
     deletedUntil: NotRequired[Time]

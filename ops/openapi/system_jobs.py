@@ -11,6 +11,7 @@ from api.models.system_jobs import NewDeleteJob
 from api.system_job_listing import DEFAULT_LIMIT, MAX_LIMIT, SORTABLE
 from api.system_jobs import PATH
 from ops.openapi.describing import OURS, Answer, Area, Operation, Parameter
+from ops.openapi.erasures import ErasureReceipt
 
 _ONE = PATH + "/{id}"
 
@@ -27,6 +28,7 @@ class TargetOfJob(TypedDict):
 
     datasetId: NotRequired[str]
     batchId: NotRequired[str]
+    hold: NotRequired[Annotated[bool, OURS]]
 
 
 class SystemJob(TypedDict):
@@ -79,7 +81,7 @@ class LastLook(TypedDict):
 
     at: str
     identitiesLookedAt: int
-    itemsLookedAt: int
+    itemsLookedAt: NotRequired[int]
     found: int
     rounds: int
 
@@ -92,11 +94,19 @@ class Remaining(TypedDict):
     until: str
 
 
+class TargetOfReceipt(TypedDict):
+    """What was deleted: of a person, how many identities."""
+
+    datasetId: NotRequired[str]
+    batchId: NotRequired[str]
+    identities: NotRequired[int]
+
+
 class DeleteReceipt(TypedDict):
     """What a delete that is done has to show."""
 
     jobId: str
-    target: TargetOfJob
+    target: TargetOfReceipt
     acceptedAt: str
     reached: str
     finishedAt: str
@@ -128,7 +138,10 @@ AREA = Area(
             ),
         ),
         f"GET {_ONE}": Operation(answers={200: _JOB}),
-        f"GET {_ONE}/receipt": Operation(answers={200: Answer("The receipt of a delete", DeleteReceipt)}, ours=True),
+        f"GET {_ONE}/receipt": Operation(
+            answers={200: Answer("The receipt of a delete, or of an erasure", DeleteReceipt | ErasureReceipt)},
+            ours=True,
+        ),
         f"DELETE {_ONE}": Operation(answers={200: Answer("The job is cancelled and out of the list")}),
     },
 )

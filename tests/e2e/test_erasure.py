@@ -35,6 +35,9 @@ def test_a_person_is_erased_with_proof_and_held(client: Client) -> None:
     receipt = client.http.get(f"{ERASURES}/{job['id']}/receipt").json()
     assert receipt["swept"]["profileTable"] == {"records": 1, "events": 0}
     assert (receipt["proof"]["identities"], receipt["proof"]["found"]) == (2, 0)
+    of_jobs = client.http.get(f"/data/core/ups/system/jobs/{job['id']}").json()
+    assert (of_jobs["requestType"], of_jobs["status"]) == ("ERASE_PERSONS", "SUCCESS")
+    assert client.http.get(f"/data/core/ups/system/jobs/{job['id']}/receipt").json() == receipt
 
     batch = client.ingest(dataset, rows)
     assert batch["status"] == "success"

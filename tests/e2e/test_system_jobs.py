@@ -116,3 +116,20 @@ def test_the_list_ends_and_a_job_is_removed(client: Client, adobe: Profile) -> N
     answer = client.http.get(f"{JOBS}/{jobs[0]}")
     assert (answer.status_code, answer.json()["status"]) == (404, 404)
     assert len(adobe.getDeleteSystemJobs(limit=10, n_results=100)) == 2
+
+
+def test_a_person_s_delete_is_a_job_with_a_receipt(client: Client) -> None:
+    crm = client.create_dataset("deletes a person", "profile", *TAGS)
+    erin = {"CRMID": [{"id": "5151", "primary": True}], "Email": [{"id": "erin@ex.org"}]}
+    assert client.ingest(crm, [{"identityMap": erin, "city": "Ghent"}])["status"] == "success"
+    query = {"schema.name": "_xdm.context.profile", "entityId": "5151", "entityIdNS": "CRMID"}
+    assert client.http.delete("/data/core/ups/access/entities", params=query).status_code == 202
+    assert client.entity("Email", "erin@ex.org").status_code == 404
+    newest = client.http.get(JOBS, params={"limit": 1}).json()["children"][0]
+    assert newest["requestType"] == "DELETE_ENTITY"
+    assert finished(client, newest["id"])["status"] == "SUCCESS"
+    receipt = client.http.get(f"{JOBS}/{newest['id']}/receipt").json()
+    assert receipt["target"] == {"identities": 2}
+    assert receipt["swept"][0]["deleted"]["records"] == 1
+    assert (receipt["rescan"]["found"], receipt["rescan"]["rounds"]) == (0, 2)
+    assert client.http.delete(f"{JOBS}/{newest['id']}").status_code == 422

@@ -27,6 +27,7 @@ from tessera.storage.configuration import ConfigurationStore
 from tessera.storage.erasure_lake import ErasureLake
 from tessera.storage.erasures import ErasureStore, HoldRegister
 from tessera.storage.export_lake import ExportLake
+from tessera.storage.journal import Journal
 from tessera.storage.profile_table import ProfileTable
 from tessera.storage.registry import Registry
 from tests.integration.executors import Inline
@@ -38,8 +39,9 @@ WINDOW_MS = 900_000
 class ErasingWorld(World):
     """A world in which persons are erased; clients may be hostile."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def connect(self) -> None:
+        """Go to the tables that the environment names."""
+        super().connect()
         self.erasures = ErasureStore(Registry(aws.dynamodb(), aws.registry_table()))
         self.lake = ErasureLake(aws.s3(), aws.lake_bucket())
 
@@ -53,9 +55,9 @@ class ErasingWorld(World):
         heads = table or ProfileTable(client, aws.profile_table())
         lists = ErasureLake(s3 or aws.s3(), aws.lake_bucket())
         cutter = Cutter(heads, lambda: self.now_ms, self.pause)
-        register = HoldRegister(registry)
+        register, journal = HoldRegister(registry), Journal(s3 or aws.s3(), aws.lake_bucket())
         return Acceptance(
-            heads, ErasureStore(registry), lists, register, Inline(), cutter, lambda: self.now_ms, lambda: 0.0
+            heads, ErasureStore(registry), lists, register, journal, Inline(), cutter, lambda: self.now_ms, lambda: 0.0
         )
 
     def erase(self, *identities: Identity, hold: bool = False, client: Any = None, s3: Any = None) -> Erasure:
@@ -63,11 +65,12 @@ class ErasingWorld(World):
         entries = [Entry(line, identity) for line, identity in enumerate(identities, start=1)]
         return self.acceptance(client, s3).begin(self.tenant, entries, self.machine, hold=hold, caller="officer")
 
-    def holds(self, client: Any = None) -> Holds:
+    def holds(self, client: Any = None, s3: Any = None) -> Holds:
         client = client or aws.dynamodb()
         heads = ProfileTable(client, aws.profile_table())
         register = HoldRegister(Registry(client, aws.registry_table()))
-        return Holds(heads, register, Cutter(heads, lambda: self.now_ms, self.pause), lambda: self.now_ms)
+        journal = Journal(s3 or aws.s3(), aws.lake_bucket())
+        return Holds(heads, register, journal, Cutter(heads, lambda: self.now_ms, self.pause), lambda: self.now_ms)
 
     def lift(self, identity: Identity) -> None:
         self.holds().lift(self.tenant, self.xid(identity), "officer")

@@ -9,7 +9,7 @@ import boto3
 import orjson
 import pytest
 
-from api import entities, erasures
+from api import entities, erasures, system_jobs
 from jobs import erase
 from tessera.domain.identity import Identity
 from tessera.services.erasure import accepting
@@ -82,7 +82,7 @@ def look_up(call: Caller, identity: Identity) -> int:
     return call(entities.handler, "GET", entities.PATH, query=query).status
 
 
-def test_erasing_a_person_with_proof(do: Do, call: Caller) -> None:
+def test_erasing_a_person_with_proof(do: Do, call: Caller, documented: Documented) -> None:
     before = {name for name, text in everything().items() if CANARY in text}
     assert [name.split(":")[-1] for name in before if ":R#" in name]
     answer = do("POST", erasures.PATH, body={"identities": [NAMED, NOBODY, {"entityId": "nonsense"}]})
@@ -101,6 +101,14 @@ def test_erasing_a_person_with_proof(do: Do, call: Caller) -> None:
     assert receipt["swept"] == {"profileTable": {"records": 2, "events": 5}, "computedState": {"streams": 1}}
     assert (receipt["proof"]["identities"], receipt["proof"]["found"]) == (3, 0)
     assert receipt["requestedBy"] == CLIENT_ID
+    # In the list of all jobs it is one of them.
+    assert documented(system_jobs.handler, "GET", f"{system_jobs.PATH}/{job['id']}/receipt").json() == receipt
+    (listed,) = documented(system_jobs.handler, "GET", system_jobs.PATH).json()["children"]
+    assert listed == documented(system_jobs.handler, "GET", f"{system_jobs.PATH}/{job['id']}").json()
+    of_erasures = do("GET", one).json()
+    assert listed == {name: of_erasures[name] for name in of_erasures.keys() - {"identities", "acceptedAt"}}
+    assert orjson.loads(listed["metrics"])["recordsProcessed"] == 8
+    assert documented(system_jobs.handler, "DELETE", f"{system_jobs.PATH}/{job['id']}").status == 422
     # What the receipt says remains, and nothing else.
     left = {name for name, text in everything().items() if CANARY in text}
     heads = {f"profiles:{DEV.key}#{identity.xid(DEV)}:H" for identity in PERSON}

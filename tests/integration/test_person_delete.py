@@ -11,17 +11,20 @@ import boto3
 import orjson
 import pytest
 
-from api import entities
+from api import entities, system_jobs
 from jobs import delete
 from tessera.domain.configuration import Configuration, DatasetKind, DatasetSettings
 from tessera.domain.deletion import JobStatus, PersonDeletion
 from tessera.domain.errors import EntityNotFoundError, NotFoundError, TooManyRelatedIdentitiesError
+from tessera.domain.export.job import Exported
 from tessera.domain.graph import Head
 from tessera.domain.identity import Identity, Xid
 from tessera.domain.merge_policy import GraphType, MergePolicy
 from tessera.domain.place import GRACE_MS, Place, accepted_ms, batch_place, cutoff_place
+from tessera.domain.profile import Event
 from tessera.domain.rows import PlacedRow, accept
 from tessera.domain.tenant import Tenant
+from tessera.domain.ulid import ulid
 from tessera.services import deletion, sweep
 from tessera.services.deletion import Deletions
 from tessera.services.profile_reader import Person, ProfileReader
@@ -31,11 +34,16 @@ from tessera.services.timeline import Timeline, Window
 from tessera.storage import aws
 from tessera.storage.configuration import ConfigurationStore
 from tessera.storage.jobs import DeletionStore
+from tessera.storage.profile_items import event_key
 from tessera.storage.profile_table import KeyPage, ProfileTable
 from tessera.storage.registry import Registry
 from tests.integration.conftest import ORG, Answer, Caller
+from tests.integration.documented import Documented
 from tests.integration.executors import Inline
 from tests.integration.hostile import CrashError, HostileClient
+from tests.integration.test_answers_match_the_document import documented
+
+__all__ = ["documented"]
 
 PATH = "/data/core/ups/access/entities"
 PROFILE, EVENTS = "_xdm.context.profile", "_xdm.context.experienceevent"
@@ -98,13 +106,17 @@ class World:
     rows: Sequence[tuple[str, PlacedRow]] = field(default_factory=lambda: list(dalia()))
     people: Sequence[Identity] = PERSON
 
-    def __post_init__(self) -> None:
+    def connect(self) -> None:
+        """Go to the tables that the environment names."""
         self.configurations = ConfigurationStore(aws.dynamodb(), aws.registry_table())
+        self.table = ProfileTable(aws.dynamodb(), aws.profile_table())
+        self.jobs = DeletionStore(Registry(aws.dynamodb(), aws.registry_table()))
+
+    def __post_init__(self) -> None:
+        self.connect()
         configuration = Configuration(1, "id", self.tenant.sandbox, "development", datasets=DATASETS)
         configuration = configuration.with_policy(WITH_GRAPH).with_policy(WITHOUT).with_namespaces(["crmid"])
         self.configurations.create(self.tenant, configuration)
-        self.table = ProfileTable(aws.dynamodb(), aws.profile_table())
-        self.jobs = DeletionStore(Registry(aws.dynamodb(), aws.registry_table()))
         self.put(*self.rows)
 
     def put(self, *rows: tuple[str, PlacedRow], table: ProfileTable | None = None) -> None:
@@ -208,6 +220,7 @@ def test_a_person_is_absent_once_the_delete_is_accepted_and_then_swept(world: Wo
     settled = world.jobs.get(world.tenant, job.id)
     assert settled.status is JobStatus.SUCCESS
     assert settled.counts == {"records": 2, "streams": 1, "events": 5}
+    assert (settled.swept.round, settled.found, settled.proved_ms) == (2, 0, world.now_ms)
     assert (settled.caller, settled.at_ms) == ("me", world.now_ms)
     # The links stay (contract: profile-api §2.8).
     assert {xid: head.graph for xid, head in world.heads().items()} == graphs
@@ -493,8 +506,9 @@ def test_a_sweep_stops_when_its_time_is_over(world: World) -> None:
         clock=lambda: float(next(ticks)),
         clock_ms=lambda: world.now_ms,
     )
-    results = [sweep.sweep(world.tenant, world.job().id) for _ in range(3)]
-    assert results == [False, False, True]
+    # One identity each time: three that have something, and the same three once more.
+    results = [sweep.sweep(world.tenant, world.job().id) for _ in range(6)]
+    assert results == [False, False, False, False, False, True]
     assert set(world.stored()) == ONLY_HEADS
 
 
@@ -517,6 +531,39 @@ def test_a_delete_that_failed_or_was_left_is_taken_up_when_asked_for_again(world
     assert world.job().status is JobStatus.SUCCESS
     with pytest.raises(EntityNotFoundError):
         world.ask()
+
+
+def test_a_round_that_finds_something_is_followed_by_another(world: World) -> None:
+    class Behind(ProfileTable):
+        """Writes an event below the cutoff when the first round has passed."""
+
+        written = False
+
+        def keys_at_or_below(self, *args: Any, **options: Any) -> KeyPage:
+            if not self.written and world.job().swept.round == 2:
+                self.written = True
+                _, late = event(9, at(T + 40))
+                key = event_key(late.row.timestamp_ms, WEB, "e9")
+                self.put_event(world.tenant, Event(world.xid(DEVICE), key, WEB, late.place, late.row.body), None)
+            return super().keys_at_or_below(*args, **options)
+
+    world.ask()
+    world.run(table=Behind(aws.dynamodb(), aws.profile_table()))
+    assert set(world.stored()) == ONLY_HEADS
+    assert world.job().counts == {"records": 2, "streams": 1, "events": 6}
+    assert (world.job().swept.round, world.job().found) == (3, 0)
+
+
+def test_a_job_stored_before_there_were_rounds_is_swept_from_its_beginning(world: World) -> None:
+    world.ask()
+    new = {"sweptTo", "countedTo", "found", "provedAt"}
+    document = {name: value for name, value in world.job().to_document().items() if name not in new}
+    old = {**document, "status": "IN-PROGRESS", "swept": [1, "S"], "counted": [1, "S"]}
+    registry = Registry(aws.dynamodb(), aws.registry_table())
+    registry.put(f"{world.tenant.key}#job", world.job().id, old)
+    world.run()
+    assert set(world.stored()) == ONLY_HEADS
+    assert world.job().proved_ms
 
 
 def test_two_sweeps_at_once_count_once(world: World) -> None:
@@ -603,6 +650,43 @@ class TestOverHttp:
         assert client("DELETE", **query).status == status
         assert boto3.client("dynamodb").scan(TableName=aws.profile_table())["Items"] == before
         assert sweep_all() == []
+
+    def test_the_receipt(self, client: Callable[..., Answer], documented: Documented) -> None:
+        client("DELETE", entityId="dalia@ex.org", entityIdNS="email")
+        ((job, state),) = [(one["job_id"], one) for one in executions()]
+        path = f"{system_jobs.PATH}/{job}/receipt"
+        assert documented(system_jobs.handler, "GET", path).status == 404
+        delete.sweep(state, None)
+        receipt = documented(system_jobs.handler, "GET", path).json()
+        assert (receipt["jobId"], receipt["target"]) == (job, {"identities": 3})
+        deleted = {"records": 2, "events": 5, "streamsDeleted": 1}
+        assert receipt["swept"] == [{"store": "profile table", "deleted": deleted}]
+        look = receipt["rescan"]
+        assert (look["identitiesLookedAt"], look["found"], look["rounds"]) == (3, 0, 2)
+        assert look["at"] == receipt["finishedAt"]
+        where = [one["where"] for one in receipt["remains"]]
+        assert "heads in the profile table" in where
+        assert not any("exports/" in one for one in where)
+        assert "dalia" not in orjson.dumps(receipt).decode()
+        listed = documented(system_jobs.handler, "GET", system_jobs.PATH).json()["children"]
+        assert [(one["requestType"], one["status"]) for one in listed] == [("DELETE_ENTITY", "SUCCESS")]
+
+    def test_exports_of_before_are_named_and_said_not_to_be_searched(
+        self, client: Callable[..., Answer], call: Caller
+    ) -> None:
+        def with_union(now: Configuration) -> Configuration:
+            return now.with_dataset(DatasetSettings("union", DatasetKind.UNION))
+
+        ConfigurationStore(aws.dynamodb(), aws.registry_table()).change(DEV, with_union)
+        before, after = ulid(1, 0), ulid(9_999_999_999_999, 0)
+        registry = Registry(aws.dynamodb(), aws.registry_table())
+        registry.put(f"{DEV.key}#exported", "union", Exported((before, after)).to_document())
+        client("DELETE", entityId="dalia@ex.org", entityIdNS="email")
+        (job,) = sweep_all()
+        answer = call(system_jobs.handler, "GET", f"{system_jobs.PATH}/{job}/receipt")
+        named = [one for one in answer.json()["remains"] if one["where"].startswith("exports/")]
+        assert [one["where"] for one in named] == [f"exports/ in the data lake, of batch {before}"]
+        assert "not searched" in named[0]["what"]
 
     def test_a_failure_is_recorded(self, client: Callable[..., Answer]) -> None:
         client("DELETE", entityId="dalia@ex.org", entityIdNS="email")

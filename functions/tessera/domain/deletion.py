@@ -24,13 +24,14 @@ class JobStatus(StrEnum):
 
 
 class Position(NamedTuple):
-    """A place in a sweep: the identity, by number, and the sort key up to which it is dealt with."""
+    """A place in a sweep: round, identity by number, and the sort key up to which it is dealt with."""
 
-    identity: int
+    round: int
+    identity: int = 0
     sort: str = ""
 
 
-_START = Position(0)
+_BEGINNING, _FIRST = Position(0), Position(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ class PersonDeletion:
 
     Times are milliseconds since 1970. ``counts`` tells what the sweep found, by kind. Everything up to ``swept`` is
     deleted, everything up to ``counted`` counted: an item is counted before it is deleted, so that a crash in between
-    makes no difference to the figures.
+    makes no difference to the figures. ``found`` is how much this round has found so far; ``proved_ms`` is when a round
+    had found nothing, 0 until then.
     """
 
     id: str
@@ -51,8 +53,10 @@ class PersonDeletion:
     status: JobStatus = JobStatus.NEW
     attempt: int = 1
     counts: Mapping[str, int] = field(default_factory=dict)
-    swept: Position = _START
-    counted: Position = _START
+    swept: Position = _FIRST
+    counted: Position = _BEGINNING
+    found: int = 0
+    proved_ms: int = 0
     reason: str = ""
 
     def started(self, now_ms: int) -> Self:
@@ -70,11 +74,16 @@ class PersonDeletion:
             return self
         counts = Counter(self.counts)
         counts.update(kind for _, kind in new)
-        return replace(self, counts=dict(counts), counted=max(position for position, _ in new), updated_ms=now_ms)
+        last = max(position for position, _ in new)
+        return replace(self, counts=dict(counts), counted=last, found=self.found + len(new), updated_ms=now_ms)
 
-    def succeeded(self, now_ms: int) -> Self:
-        """Return the job as done."""
-        return replace(self, status=JobStatus.SUCCESS, reason="", updated_ms=now_ms)
+    def round_ended(self, number: int, now_ms: int) -> Self:
+        """Return the job after a round: done if it found nothing, else at the beginning of the next one."""
+        if self._settled or self.swept.round != number:
+            return self
+        if self.found:
+            return replace(self, swept=Position(number + 1), found=0, updated_ms=now_ms)
+        return replace(self, status=JobStatus.SUCCESS, reason="", proved_ms=now_ms, updated_ms=now_ms)
 
     def failed(self, reason: str, now_ms: int) -> Self:
         """Return the job as given up, unless it is done."""
@@ -103,8 +112,10 @@ class PersonDeletion:
             "status": self.status.value,
             "attempt": self.attempt,
             "counts": dict(self.counts),
-            "swept": list(self.swept),
-            "counted": list(self.counted),
+            "sweptTo": list(self.swept),
+            "countedTo": list(self.counted),
+            "found": self.found,
+            "provedAt": self.proved_ms,
             "reason": self.reason,
         }
 
@@ -121,7 +132,10 @@ class PersonDeletion:
             status=JobStatus(document["status"]),
             attempt=document["attempt"],
             counts=document["counts"],
-            swept=Position(*document["swept"]),
-            counted=Position(*document["counted"]),
+            # Jobs of before there were rounds begin with the first, and have no proof.
+            swept=Position(*document.get("sweptTo", _FIRST)),
+            counted=Position(*document.get("countedTo", _BEGINNING)),
+            found=document.get("found", 0),
+            proved_ms=document.get("provedAt", 0),
             reason=document["reason"],
         )

@@ -87,6 +87,11 @@ class Identity:
     namespace: str
     value: str
 
+    @property
+    def named(self) -> bool:
+        """Whether it is known what the identity is; see ``NAMELESS``."""
+        return self != NAMELESS
+
     @classmethod
     def of(cls, namespace: str, value: str) -> Identity:
         """Normalise: codes compare case-insensitively, values exactly, e-mail addresses in lower case."""
@@ -96,6 +101,10 @@ class Identity:
     def xid(self, tenant: Tenant) -> Xid:
         """Return the identity's opaque key: a check byte and a 160-bit hash, so no personal data is in keys."""
         return _xid(tenant, self)
+
+
+# Of the head that a restore made again: no more than the XID is known until a row names it.
+NAMELESS = Identity("", "")
 
 
 @lru_cache(maxsize=8192)

@@ -13,7 +13,7 @@ from tessera.domain.deletion import JobStatus
 class SystemJob:
     """What jobs of all kinds say of themselves. Times are milliseconds since 1970.
 
-    ``counts`` tells what was dealt with, by kind of item.
+    ``counts`` tells what was dealt with, by kind of item. ``hold`` is for erasures of persons: whether they are held.
     """
 
     id: str
@@ -25,6 +25,7 @@ class SystemJob:
     batch_id: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
     reason: str = ""
+    hold: bool | None = None
 
     @property
     def is_new(self) -> bool:
@@ -44,4 +45,5 @@ class SystemJob:
             batch_id=document.get("batch", ""),
             counts={name: count for name, count in document.get("counts", {}).items() if isinstance(count, int)},
             reason=document.get("reason", ""),
+            hold=document.get("hold"),
         )

@@ -103,6 +103,16 @@ class Linker:
 
         list(self._executor.map(link_group, components(assertions)))
 
+    def name(self, tenant: Tenant, identities: Mapping[Xid, Identity]) -> None:
+        """Write down what identities are of whose heads a restore knew no more than the XIDs."""
+
+        def attempt(_: Heads) -> None:
+            for xid, head in self._store.heads(tenant, identities).items():
+                if not head.identity.named:
+                    self._store.replace_heads(tenant, [replace(head, identity=identities[xid])], [])
+
+        self._until_won(attempt, {})
+
     def _now(self) -> Place:
         """Place after every row that is accepted until the heads are written."""
         return cutoff_place(self._clock_ms() + GRACE_MS)
@@ -245,7 +255,10 @@ class _Reader:
         unknown = [xid for xid in xids if xid not in self._known]
         stored = self._store.heads(self._tenant, unknown) if unknown else {}
         for xid in unknown:
-            self._known[xid] = stored.get(xid) or Head(xid, self._identities[xid])
+            head = stored.get(xid) or Head(xid, self._identities[xid])
+            if not head.identity.named:
+                head = replace(head, identity=self._identities.get(xid, head.identity))
+            self._known[xid] = head
         return [self._known[xid] for xid in sorted(xids)]
 
 

@@ -134,11 +134,15 @@ class Links:
 
         Raises EntityNotFoundError.
         """
-        return self._head(tenant, xid).identity
+        identity = self._head(tenant, xid).identity
+        if not identity.named:
+            raise EntityNotFoundError
+        return identity
 
     def graphs(self, tenant: Tenant, xids: Collection[Xid]) -> dict[Xid, list[Head]]:
         """Read the members of several identities' graphs, in two batched reads; unknown identities are left out."""
-        asked = self._store.heads(tenant, list(dict.fromkeys(xids)))
+        found = self._store.heads(tenant, list(dict.fromkeys(xids)))
+        asked = {xid: head for xid, head in found.items() if head.identity.named}
         further = {member for head in asked.values() for member in head.members} - asked.keys()
         known = {**asked, **self._store.heads(tenant, sorted(further))}
         return {xid: [known[member] for member in head.graph if member in known] for xid, head in asked.items()}

@@ -169,6 +169,9 @@ class ProfileWriter:
             for xid in others:
                 link = (min(centre, xid), max(centre, xid), source_id)
                 links[link] = min(item.place, links.get(link, item.place))
+        if nameless := {xid: one for xid, one in identities.items() if xid in heads and not heads[xid].identity.named}:
+            self._linker.name(tenant, nameless)
+            heads |= self._store.heads(tenant, sorted(nameless), self._executor)
         assertions = [Assertion(*link, place, configuration.datasets[link[2]].cutoff) for link, place in links.items()]
         missing = [item for item in assertions if not _is_noted(item, heads)]
         self._linker.link(tenant, rules, missing, identities, heads)

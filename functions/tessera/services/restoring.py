@@ -1,31 +1,37 @@
 """Replaying the journal of deletes into tables that were restored to an instant before them.
 
 What was deleted since is there again, and the cutoffs that hid it are not. Replayed, they hide it before anybody reads;
-asking for the deletes once more sweeps it up. Safe to repeat: a cutoff only ever moves on.
+asking for the deletes once more sweeps it up. Safe to repeat: a cutoff only ever moves on, and what was done to a head
+is done again in the order of its places.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from itertools import islice
+from typing import Any, NamedTuple, Protocol
 
 from tessera.domain.batch import Batch
 from tessera.domain.configuration import Configuration
 from tessera.domain.deletion import PERSON
+from tessera.domain.erasure import ERASURE
 from tessera.domain.errors import NotFoundError
 from tessera.domain.graph import Head
-from tessera.domain.identity import Xid
-from tessera.domain.place import Place, later
+from tessera.domain.identity import NAMELESS, Xid
+from tessera.domain.place import END_OF_TIME, Place, later
 from tessera.domain.purge import BATCH, DATASET
 from tessera.domain.tenant import Tenant
+from tessera.services.erasure.accepting import HELD
+from tessera.services.erasure.holds import LIFT, LIFTED
 from tessera.storage.registry import LostRaceError
 
 # A delete was accepted a moment after it was asked for, and clocks are apart.
 EARLIER_MS = 60_000
 
 UNKNOWN = "unknown"
+_HEADS_AT_ONCE = 25
 
 
 class Entries(Protocol):
@@ -49,6 +55,13 @@ class Batches(Protocol):
         """Change one atomically, or raise NotFoundError."""
 
 
+class Register(Protocol):
+    """The restored register of holds."""
+
+    def note(self, tenant: Tenant, xids: Iterable[Xid], action: str, at_ms: int, caller: str, job_id: str = "") -> None:
+        """Note who held somebody, or lifted that; safe to repeat."""
+
+
 class Heads(Protocol):
     """The restored heads."""
 
@@ -59,14 +72,37 @@ class Heads(Protocol):
         """Write heads in one transaction or raise LostRaceError."""
 
 
+class _Step(NamedTuple):
+    """What was done to an identity, at a place; ``action`` if it was held or that was lifted.
+
+    ``noted`` is what the register says of that: when, who, and for which job. ``whole`` is for everyone in the graph.
+    """
+
+    place: Place
+    action: str = ""
+    noted: tuple[int, str, str] = (0, "", "")
+    whole: bool = True
+
+    def of(self, head: Head) -> Head:
+        """Return the head after it; one that has it already is not changed."""
+        if self.action == LIFTED:
+            return head.lifting(self.place) if head.held and head.holds[-1].since < self.place else head
+        head = head.erasing(self.place) if self.whole else replace(head, cutoff=later(head.cutoff, self.place))
+        covered = any(hold.since <= self.place <= (hold.until or END_OF_TIME) for hold in head.holds)
+        return head.holding(self.place) if self.action == HELD and not covered else head
+
+
 class Restoring:
     """Replays the journal."""
 
-    def __init__(self, journal: Entries, configurations: Configurations, batches: Batches, heads: Heads) -> None:
+    def __init__(
+        self, journal: Entries, configurations: Configurations, batches: Batches, heads: Heads, register: Register
+    ) -> None:
         self._journal = journal
         self._configurations = configurations
         self._batches = batches
         self._heads = heads
+        self._register = register
 
     def replay(self, restored_to_ms: int) -> dict[str, int]:
         """Replay what was deleted after the instant that the tables were restored to; answer how many, by kind.
@@ -74,9 +110,16 @@ class Restoring:
         Deletes of a kind that cannot be replayed are counted as ``unknown``: ask for them again before anybody reads.
         """
         counts: Counter[str] = Counter()
+        steps: dict[Tenant, dict[Xid, list[_Step]]] = {}
         for tenant, entry in self._journal.entries():
             if entry["at"] >= restored_to_ms - EARLIER_MS:
-                counts[self._replay(tenant, entry)] += 1
+                of_persons = list(_steps(entry))
+                counts[str(entry["kind"]) if of_persons else self._replay(tenant, entry)] += 1
+                for xid, step in of_persons:
+                    steps.setdefault(tenant, {}).setdefault(xid, []).append(step)
+        for tenant, of_heads in steps.items():
+            for start in range(0, len(of_heads), _HEADS_AT_ONCE):
+                self._redo(tenant, dict(islice(of_heads.items(), start, start + _HEADS_AT_ONCE)))
         return dict(counts)
 
     def _replay(self, tenant: Tenant, entry: Mapping[str, Any]) -> str:
@@ -85,8 +128,6 @@ class Restoring:
             self._cut_off(tenant, entry["dataset"], Place(entry["cutoff"]))
         elif kind == BATCH and entry["prefix"]:
             self._hide(tenant, entry["dataset"], entry["batch"], entry["prefix"])
-        elif kind == PERSON:
-            self._erase(tenant, [Xid(xid) for xid in entry["xids"]], Place(entry["cutoff"]))
         else:
             return UNKNOWN
         return kind
@@ -113,10 +154,18 @@ class Restoring:
             # It came after the instant: nothing of it is there.
             return
 
-    def _erase(self, tenant: Tenant, xids: Sequence[Xid], cutoff: Place) -> None:
+    def _redo(self, tenant: Tenant, steps: Mapping[Xid, list[_Step]]) -> None:
+        """Do again what was done to some heads; one that is not there is made again, as far as it is known."""
+        for xid, of_head in steps.items():
+            for step in sorted(of_head):
+                if step.action:
+                    asked_ms, caller, job_id = step.noted
+                    self._register.note(tenant, [xid], step.action, asked_ms, caller, job_id)
         while True:
-            heads = self._heads.heads(tenant, xids).values()
-            changed = [replace(head, cutoff=cutoff) for head in heads if later(head.cutoff, cutoff) != head.cutoff]
+            stored = self._heads.heads(tenant, steps)
+            before = {xid: stored.get(xid) or Head(xid, NAMELESS) for xid in steps}
+            after = {xid: _after(before[xid], of_head) for xid, of_head in steps.items()}
+            changed = [head for xid, head in after.items() if head != before[xid]]
             if not changed:
                 return
             try:
@@ -124,3 +173,24 @@ class Restoring:
             except LostRaceError:
                 continue
             return
+
+
+def _steps(entry: Mapping[str, Any]) -> Iterator[tuple[Xid, _Step]]:
+    """List what an entry says was done to which identities; nothing if it is not about persons."""
+    if entry["kind"] == PERSON:
+        # Whether it was meant for a whole graph is not in the entry.
+        for xid in entry["xids"]:
+            yield Xid(xid), _Step(Place(entry["cutoff"]), whole=False)
+    elif entry["kind"] == ERASURE:
+        noted = (entry["asked"], entry["caller"], entry["job"])
+        for xid, place in entry["cutoffs"].items():
+            yield Xid(xid), _Step(Place(place), HELD if entry["hold"] else "", noted)
+    elif entry["kind"] == LIFT:
+        for xid, place in entry["lifted"].items():
+            yield Xid(xid), _Step(Place(place), LIFTED, (entry["asked"], entry["caller"], ""))
+
+
+def _after(head: Head, steps: Iterable[_Step]) -> Head:
+    for step in sorted(steps):
+        head = step.of(head)
+    return head

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Protocol
 
-from tessera.domain.deletion import JobStatus
+from tessera.domain.deletion import PERSON, JobStatus, PersonDeletion
 from tessera.domain.errors import NotFoundError, UnprocessableError
 from tessera.domain.purge import BATCH, DATASET, Purge
 from tessera.domain.system_job import SystemJob
@@ -40,6 +40,13 @@ class PurgeJobs(Protocol):
         """Read one or raise NotFoundError."""
 
 
+class PersonJobs(Protocol):
+    """Where deletions of persons are kept."""
+
+    def get(self, tenant: Tenant, job_id: str) -> PersonDeletion:
+        """Read one or raise NotFoundError."""
+
+
 class Resuming(Protocol):
     """What starts open deletions that nobody works on."""
 
@@ -50,9 +57,18 @@ class Resuming(Protocol):
 class SystemJobs:
     """Lists, reads and cancels jobs."""
 
-    def __init__(self, jobs: JobList, purges: PurgeJobs, resuming: Resuming, notes: Notes, receipts: Receipts) -> None:
+    def __init__(
+        self,
+        jobs: JobList,
+        purges: PurgeJobs,
+        persons: PersonJobs,
+        resuming: Resuming,
+        notes: Notes,
+        receipts: Receipts,
+    ) -> None:
         self._jobs = jobs
         self._purges = purges
+        self._persons = persons
         self._resuming = resuming
         self._notes = notes
         self._receipts = receipts
@@ -75,16 +91,26 @@ class SystemJobs:
         shares = [Share.from_document(document) for document in self._notes.shares(tenant, job_id)]
         return replace(job, counts=total(checkpoints(self._notes, tenant, job_id, SWEEP, shares)))
 
-    def receipt(self, tenant: Tenant, job_id: str) -> dict[str, Any]:
-        """Return what a deletion of a dataset or a batch has to show.
+    def kind(self, tenant: Tenant, job_id: str) -> str:
+        """Tell what kind of job one is. Raises NotFoundError."""
+        return self._jobs.get(tenant, job_id).kind
 
-        Raises NotFoundError while it is not done, and for jobs of other kinds.
+    def receipt(self, tenant: Tenant, job_id: str) -> dict[str, Any]:
+        """Return what a deletion of a dataset, a batch or a person has to show.
+
+        Raises NotFoundError while it is not done, and for jobs of other kinds; erasures have their own
+        (``services.erasure.receipt``).
         """
         job = self._jobs.get(tenant, job_id)
-        purge = self._purges.get(tenant, job_id) if job.kind in _PURGES else None
-        if purge is None or purge.rescan is None:
-            raise NotFoundError(f"Job {job_id} is {job.status}: only a delete of data that is done has a receipt")
-        return self._receipts.of(tenant, purge, purge.rescan)
+        if job.kind in _PURGES:
+            purge = self._purges.get(tenant, job_id)
+            if purge.rescan is not None:
+                return self._receipts.of(tenant, purge, purge.rescan)
+        elif job.kind == PERSON:
+            person = self._persons.get(tenant, job_id)
+            if person.proved_ms:
+                return self._receipts.of_person(tenant, person)
+        raise NotFoundError(f"Job {job_id} is {job.status}: only a delete of data that is done has a receipt")
 
     def cancel(self, tenant: Tenant, job_id: str) -> None:
         """Take a job out of the list; whoever works on it stops, and what it deletes stays deleted (contract: §5.4).

@@ -11,16 +11,17 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from typing import Any
 
-from tessera.domain.erasure import LINES_PER_PART, Erasure, Outcome
+from tessera.domain.erasure import ERASURE, LINES_PER_PART, Erasure, Outcome
 from tessera.domain.erasure_list import Entry
 from tessera.domain.errors import NotFoundError
 from tessera.domain.graph import Head
 from tessera.domain.identity import Xid
-from tessera.domain.place import GRACE_MS, Place
+from tessera.domain.place import GRACE_MS, Place, cutoff_place
 from tessera.domain.tenant import Tenant
 from tessera.domain.ulid import ulid
-from tessera.services.deletion import Machine
+from tessera.services.deletion import Journal, Machine
 from tessera.services.erasure.cutting import Cut, Cutter
 from tessera.services.erasure.ports import Erasures, Heads, Lists, Register
 from tessera.storage.erasure_lake import Line
@@ -50,6 +51,7 @@ class Acceptance:
         erasures: Erasures,
         lists: Lists,
         register: Register,
+        journal: Journal,
         executor: Executor,
         cutter: Cutter,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
@@ -59,6 +61,7 @@ class Acceptance:
         self._erasures = erasures
         self._lists = lists
         self._register = register
+        self._journal = journal
         self._executor = executor
         self._cutter = cutter
         self._clock_ms = clock_ms
@@ -107,6 +110,8 @@ class Acceptance:
             until_ms = max([until_ms, *(cut.until_ms for cut in cuts)])
             reached = sorted({xid for cut in cuts for xid in cut.xids})
             self._lists.write_reached(tenant, job_id, number, reached)
+            if reached:
+                self._journal.note(tenant, f"{job_id}-{number:06d}", _entry(erasure, cuts))
             outcomes = [outcome for _, outcome, _ in lines]
             erasure = self._note(tenant, job_id, number, outcomes, len(reached))
         self._cutter.wait(until_ms)
@@ -176,3 +181,17 @@ class Acceptance:
         part.lines.append((one.line, Outcome.NOT_FOUND, ""))
         if hold and one.identity is not None:
             part.persons.setdefault((xid,), Head(xid, one.identity))
+
+
+def _entry(erasure: Erasure, cuts: Sequence[Cut]) -> dict[str, Any]:
+    """Write what a part of an erasure did as the journal keeps it; ``at`` is when the last of it was done."""
+    in_order = sorted(cuts, key=lambda cut: cut.until_ms)
+    return {
+        "kind": ERASURE,
+        "job": erasure.id,
+        "caller": erasure.caller,
+        "asked": erasure.at_ms,
+        "hold": erasure.hold,
+        "cutoffs": {xid: cutoff_place(cut.until_ms) for cut in in_order for xid in cut.xids},
+        "at": in_order[-1].until_ms,
+    }

@@ -11,12 +11,15 @@ from typing import Any
 from tessera.domain.errors import NotFoundError
 from tessera.domain.graph import Head
 from tessera.domain.identity import Xid
-from tessera.domain.place import Place
+from tessera.domain.place import Place, accepted_ms
 from tessera.domain.tenant import Tenant
+from tessera.domain.ulid import ulid
+from tessera.services.deletion import Journal
 from tessera.services.erasure.cutting import Cutter
 from tessera.services.erasure.ports import Heads, Register
 
 LIFTED = "lifted"
+LIFT = "lift"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +45,13 @@ class Holds:
         self,
         store: Heads,
         register: Register,
+        journal: Journal,
         cutter: Cutter,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._store = store
         self._register = register
+        self._journal = journal
         self._cutter = cutter
         self._clock_ms = clock_ms
 
@@ -85,7 +90,19 @@ class Holds:
         if held := sorted(one.xid for one in members if one.held):
             self._register.note(tenant, held, LIFTED, now_ms, caller)
             self._cutter.wait(self._cutter.cut(tenant, head, change).until_ms)
+        # Also when there was nothing to lift: the call that did may have died before it was noted.
+        self._note(tenant, head, now_ms, caller)
         return self.of(tenant, xid)
+
+    def _note(self, tenant: Tenant, head: Head, now_ms: int, caller: str) -> None:
+        """Note in the journal up to which places the holds of a person were."""
+        members = self._store.heads(tenant, head.graph).values()
+        ends = {one.xid: one.holds[-1].until for one in members if one.holds}
+        lifted = {xid: until for xid, until in ends.items() if until is not None}
+        if lifted:
+            at_ms = accepted_ms(max(lifted.values()))
+            entry = {"kind": LIFT, "caller": caller, "asked": now_ms, "lifted": lifted, "at": at_ms}
+            self._journal.note(tenant, f"{ulid(at_ms, 0)}-{min(lifted)}", entry)
 
 
 def _never() -> NotFoundError:

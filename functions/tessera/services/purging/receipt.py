@@ -1,4 +1,4 @@
-"""The receipt of a deletion: what was deleted where, the last look, and what remains by design and until when."""
+"""The receipts of deletions: what was deleted where, the last look, and what remains by design and until when."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from tessera.domain.configuration import Configuration, DatasetKind
+from tessera.domain.deletion import PersonDeletion
 from tessera.domain.export.job import Exported
 from tessera.domain.place import END_OF_TIME, accepted_ms
 from tessera.domain.purge import Purge, Rescan
@@ -14,13 +15,9 @@ from tessera.domain.times import DAY_MS, iso_ms
 from tessera.domain.ulid import parts_of
 from tessera.services.purging.batch_rows import SETTLED
 from tessera.services.purging.discarding import OBJECTS
+from tessera.services.purging.kept import LAKE_DAYS, QUEUE_DAYS, RECOVERY_DAYS
+from tessera.services.purging.person_receipt import person_receipt
 from tessera.services.purging.reached import EVENTS, LINKS, REBUILT, RECORDS, REDUCED, STREAMS
-
-# As the stacks have it: how far back a table can be restored, how long the lake keeps what it keeps for a time, and how
-# long a message can wait to be processed, dead letters included.
-RECOVERY_DAYS = 35
-LAKE_DAYS = 30
-QUEUE_DAYS = 14
 
 
 class Configurations(Protocol):
@@ -46,14 +43,18 @@ class Receipts:
 
     def of(self, tenant: Tenant, job: Purge, rescan: Rescan) -> dict[str, Any]:
         """Write the receipt of a job that is done; the exports it names are those that hold files now."""
-        return _receipt(job, rescan, self._held(tenant, job))
+        return _receipt(job, rescan, self._held(tenant, job.at_ms))
 
-    def _held(self, tenant: Tenant, job: Purge) -> list[str]:
+    def of_person(self, tenant: Tenant, job: PersonDeletion) -> dict[str, Any]:
+        """Write the receipt of a person's deletion that is done; its exports are named without looking into them."""
+        return person_receipt(job, self._held(tenant, job.at_ms))
+
+    def _held(self, tenant: Tenant, at_ms: int) -> list[str]:
         """List the batches of exports that were asked for before the delete and have files still."""
         datasets = self._configurations.current(tenant).datasets.values()
         exported = [self._exports.exported(tenant, one.id) for one in datasets if one.kind is DatasetKind.UNION]
         batches = [batch for one in exported for batch in (*one.batches, *one.replaced)]
-        return sorted(batch for batch in batches if parts_of(batch)[0] <= job.at_ms)
+        return sorted(batch for batch in batches if parts_of(batch)[0] <= at_ms)
 
 
 def _receipt(job: Purge, rescan: Rescan, exported: Sequence[str]) -> dict[str, Any]:

@@ -28,18 +28,8 @@ from tessera.storage.person_index import PersonIndex
 from tessera.storage.profile_items import event_key
 from tessera.storage.profile_table import ProfileTable
 from tests.integration.executors import Inline
-from tests.integration.test_purge_laws import (
-    PEOPLE,
-    SHOP,
-    TENANT,
-    Brought,
-    Nothing,
-    Stale,
-    World,
-    bought,
-    stored,
-    world,
-)
+from tests.integration.purging_world import PEOPLE, SHOP, TENANT, Brought, Nothing, Stale, World, bought, stored
+from tests.integration.test_purge_laws import world
 from tests.integration.turns import Turns
 
 __all__ = ["world"]

@@ -89,7 +89,7 @@ def receipt(found: Receipt, request: Request) -> dict[str, Any]:
             {"store": "profileTable", "what": _HEADS, "count": erasure.reached, "until": None},
             {"store": "profileTable", "what": _LATE, "until": None},
             {"store": "backups", "what": _RECOVERY, "until": _iso(swept_until + RECOVERY_DAYS * DAY_MS)},
-            {"store": "queues", "what": _QUEUES, "until": _iso(erasure.at_ms + 2 * QUEUE_DAYS * DAY_MS)},
+            {"store": "queues", "what": _QUEUES, "until": _iso(erasure.at_ms + QUEUE_DAYS * DAY_MS)},
             {"store": "lake", "what": _LAKE, "until": None, "sources": [_source(one) for one in found.sources]},
             {"store": "lake", "what": _WORK, "until": _iso(erasure.at_ms + 2 * LAKE_DAYS * DAY_MS)},
             {

@@ -4,5 +4,5 @@
 RECOVERY_DAYS = 35
 # What the lake keeps for a time.
 LAKE_DAYS = 30
-# How long a message can wait to be processed, and as long again as a dead letter.
-QUEUE_DAYS = 14
+# How long a message can wait: 14 days, dead letter or not, and as long again once it is put back in line.
+QUEUE_DAYS = 28

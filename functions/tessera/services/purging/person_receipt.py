@@ -78,7 +78,7 @@ def _remains(job: PersonDeletion, exported: Sequence[str]) -> list[tuple[str, st
         (
             "messages that were accepted before and wait to be processed: they come to nothing",
             "the queue of streamed messages and its dead letters",
-            days_on(2 * QUEUE_DAYS),
+            days_on(QUEUE_DAYS),
         ),
         (
             "files as received, rows as they were judged, and rejected rows for 30 days",

@@ -66,12 +66,13 @@ def show(client: Client, **asked: str) -> None:
     """Print all reports."""
     if not asked and (status := client.sample_status()) is not None:
         _show_status(status)
-    _show_shares("Profiles by dataset", client.report("dataset", **asked), "name", "value")
+    datasets = client.report("dataset", **asked)
+    _show_shares("Profiles by dataset", datasets, "name", "value")
     _show_combinations("Profiles by exact combination of datasets", client.report("dataset/overlap", **asked))
     _show_shares("Profiles by namespace", client.report("namespace", **asked), "code", "value")
     _show_combinations("Profiles by exact combination of namespaces", client.report("namespace/overlap", **asked))
     _show_unstitched(client.report("unstitchedProfiles", **asked))
-    _show_stats(client.report("dataset_stats", **asked))
+    _show_stats(client.report("dataset_stats", **asked), {row["value"]: row["name"] for row in datasets})
     _show_store(client.report("store", **asked))
 
 
@@ -123,23 +124,18 @@ def _show_unstitched(data: Mapping[str, Any]) -> None:
     _print(table)
 
 
-def _show_stats(rows: Sequence[Mapping[str, Any]]) -> None:
+def _show_stats(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> None:
     days = [name for name in rows[0] if name.endswith("days")] if rows else []
-    table = _table(
-        "Records, and events that would be left if they expired",
-        *("dataset", "type", "records>", "profiles>", "fragments>"),
-        *(f"{name.removesuffix('days')} d>" for name in days),
-    )
+    records = _table("Records by dataset", "", "records>", "profiles>", "fragments>")
+    windows = [f"{name.removesuffix('days')} d>" for name in days]
+    left = _table("Events that would be left if they expired", "", *windows)
     for row in rows:
-        table.add_row(
-            row["datasetId"],
-            row["datasetType"],
-            f"{row['records']:,}",
-            f"{row['totalProfiles']:,}",
-            f"{row['profileFragments']:,}",
-            *(f"{row[name]:,}" if row["datasetType"] == "ExperienceEvents" else "" for name in days),
-        )
-    _print(table)
+        name = names.get(row["datasetId"]) or row["datasetId"]
+        records.add_row(name, f"{row['records']:,}", f"{row['totalProfiles']:,}", f"{row['profileFragments']:,}")
+        if row["datasetType"] == "ExperienceEvents":
+            left.add_row(name, *(f"{row[day]:,}" for day in days))
+    _print(records)
+    _print(left)
 
 
 def _show_store(data: Mapping[str, Any]) -> None:

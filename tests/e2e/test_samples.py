@@ -104,7 +104,7 @@ def test_the_terminal_draws_every_report(
 ) -> None:
     file = tmp_path / "client.json"
     file.write_text(json.dumps(mine))
-    console = Console(record=True, width=160, highlight=False)
+    console = Console(record=True, width=80, highlight=False)
     monkeypatch.setattr(reports, "console", console)
     assert reports.main(["--client", str(file), "--again"]) == 0
     drawn = console.export_text()
@@ -112,7 +112,8 @@ def test_the_terminal_draws_every_report(
         *("Last sample", "Profiles by dataset", "Profiles by exact combination of datasets", "Profiles by namespace"),
         *("Profiles by exact combination of namespaces", "Profiles of a single fragment"),
         *(
-            "Records, and events that would be left",
+            "Records by dataset",
+            "Events that would be left",
             "Graphs by how many identities",
             "What is stored",
             "Cost of a month",

@@ -385,7 +385,7 @@ def test_a_dataset_that_is_deleted_meanwhile_is_left_alone(world: World) -> None
     world.bring("e1", BEGIN - 40 * DAY)
     job_id = world.set_ttl("P30D")
     (share,) = world.plan(job_id)
-    world.catalogue.delete(world.tenant, world.dataset_id)
+    world.catalogue.delete(world.tenant, world.dataset_id, "a")
     before = stored()
     assert world.stamper().stamp(world.tenant, job_id, share)
     assert stored() == before

@@ -16,6 +16,11 @@ from tessera.domain.place import Place
 
 DATASET, BATCH = "dataset", "batch"
 
+# What is counted.
+RECORDS, REDUCED, EVENTS, LINKS, OBJECTS = "records", "recordsReduced", "events", "links", "lakeObjects"
+# Streams that go, those that go on and are built anew, and, of a batch, both.
+STREAMS, REBUILT, SETTLED = "streams", "streamsRebuilt", "streamsSettled"
+
 _OPEN = frozenset({JobStatus.NEW, JobStatus.IN_PROGRESS})
 
 

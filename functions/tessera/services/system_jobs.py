@@ -11,8 +11,7 @@ from tessera.domain.purge import BATCH, DATASET, Purge
 from tessera.domain.system_job import SystemJob
 from tessera.domain.tenant import Tenant
 from tessera.services.purging.receipt import Receipts
-from tessera.services.purging.shares import Notes, Share
-from tessera.services.purging.sweeping import SWEEP, checkpoints, total
+from tessera.services.purging.shares import SWEEP, Notes, Share, checkpoints, total
 
 _PURGES = frozenset({DATASET, BATCH})
 

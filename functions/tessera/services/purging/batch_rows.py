@@ -16,17 +16,14 @@ from typing import Protocol
 from tessera.domain.identity import Xid
 from tessera.domain.place import Place
 from tessera.domain.profile import Event
-from tessera.domain.purge import Purge
+from tessera.domain.purge import EVENTS, SETTLED, Purge
 from tessera.domain.rows import PlacedRow
 from tessera.domain.tenant import Tenant
 from tessera.services.event_removal import CountedEvents, EventRemover
 from tessera.services.ingestion.staged import placed
-from tessera.services.purging.reached import EVENTS, Reached
+from tessera.services.purging.reached import Reached
 from tessera.services.purging.shares import Position, Share
 from tessera.storage.event_table import EventKey
-
-# The streams that were built anew, or that went with their last event.
-SETTLED = "streamsSettled"
 
 _ROWS_PER_PAGE = 1000
 # Behind everything that a place can have after the batch.

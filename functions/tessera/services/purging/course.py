@@ -17,8 +17,8 @@ from tessera.domain.tenant import Tenant
 from tessera.services.purging.accepting import Configurations, Jobs, Journal, entry_of
 from tessera.services.purging.discarding import DISCARD, LAKE_SHARE
 from tessera.services.purging.reached import Index
-from tessera.services.purging.shares import Checkpoint, Notes, Share
-from tessera.services.purging.sweeping import SWEEP, checkpoints, step_of, total
+from tessera.services.purging.shares import SWEEP, Checkpoint, Notes, Share, checkpoints, total
+from tessera.services.purging.sweeping import step_of
 
 # What comes in all the time is accepted after the cutoff; what is found again and again is a fault of ours.
 MAX_ROUNDS = 5

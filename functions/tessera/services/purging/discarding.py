@@ -10,14 +10,13 @@ from typing import Protocol
 from tessera.domain.batch import Batch
 from tessera.domain.errors import NotFoundError
 from tessera.domain.place import accepted_ms
-from tessera.domain.purge import Purge
+from tessera.domain.purge import OBJECTS, Purge
 from tessera.domain.tenant import Tenant
 from tessera.services.purging.accepting import Jobs
 from tessera.services.purging.shares import START, Checkpoint, Notes, Position, added
 
 MAX_SECONDS = 300.0
 DISCARD, LAKE_SHARE = "discard", "lake"
-OBJECTS = "lakeObjects"
 
 
 class Batches(Protocol):

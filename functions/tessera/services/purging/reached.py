@@ -13,7 +13,7 @@ from tessera.domain.graph import Head, LinkRules
 from tessera.domain.identity import Xid
 from tessera.domain.place import Place, later
 from tessera.domain.profile import EventStream
-from tessera.domain.purge import Purge
+from tessera.domain.purge import EVENTS, LINKS, REBUILT, RECORDS, REDUCED, STREAMS, Purge
 from tessera.domain.tenant import Tenant
 from tessera.domain.upsert import UpdatedFragment
 from tessera.services.computed.compiled import attributes_of
@@ -26,9 +26,6 @@ from tessera.storage.profile_items import event_sort
 from tessera.storage.record_items import ReadRecord, record_sort
 from tessera.storage.registry import LostRaceError
 from tessera.storage.stream_items import stream_sort
-
-RECORDS, REDUCED, STREAMS, REBUILT, EVENTS = "records", "recordsReduced", "streams", "streamsRebuilt", "events"
-LINKS = "links"
 
 IDENTITIES_PER_PAGE = 100
 

@@ -9,15 +9,23 @@ from tessera.domain.configuration import Configuration, DatasetKind
 from tessera.domain.deletion import PersonDeletion
 from tessera.domain.export.job import Exported
 from tessera.domain.place import END_OF_TIME, accepted_ms
-from tessera.domain.purge import Purge, Rescan
+from tessera.domain.purge import (
+    EVENTS,
+    LINKS,
+    OBJECTS,
+    REBUILT,
+    RECORDS,
+    REDUCED,
+    SETTLED,
+    STREAMS,
+    Purge,
+    Rescan,
+)
 from tessera.domain.tenant import Tenant
 from tessera.domain.times import DAY_MS, iso_ms
 from tessera.domain.ulid import parts_of
-from tessera.services.purging.batch_rows import SETTLED
-from tessera.services.purging.discarding import OBJECTS
 from tessera.services.purging.kept import LAKE_DAYS, QUEUE_DAYS, RECOVERY_DAYS
 from tessera.services.purging.person_receipt import person_receipt
-from tessera.services.purging.reached import EVENTS, LINKS, REBUILT, RECORDS, REDUCED, STREAMS
 
 
 class Configurations(Protocol):

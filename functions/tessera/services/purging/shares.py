@@ -21,6 +21,8 @@ class Position(NamedTuple):
 
 
 START = Position()
+# The step of the machine in which is deleted.
+SWEEP = "sweep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,3 +145,14 @@ def added(several: Iterable[Mapping[str, int]]) -> dict[str, int]:
     for counts in several:
         total.update(counts)
     return dict(total)
+
+
+def checkpoints(notes: Notes, tenant: Tenant, job_id: str, step: str, shares: Sequence[Share]) -> list[Checkpoint]:
+    """Read how far the workers of a step are."""
+    found = notes.checkpoints(tenant, job_id, step, [share.name for share in shares])
+    return [Checkpoint.from_document(document) for document in found]
+
+
+def total(several: Sequence[Checkpoint]) -> dict[str, int]:
+    """Add up what workers met."""
+    return added(one.counts for one in several)

@@ -17,12 +17,10 @@ from tessera.domain.purge import Purge
 from tessera.domain.tenant import Tenant
 from tessera.services.purging.accepting import Jobs
 from tessera.services.purging.reached import Reached
-from tessera.services.purging.shares import START, Checkpoint, Notes, Page, Position, Share, added
+from tessera.services.purging.shares import START, SWEEP, Checkpoint, Notes, Page, Position, Share
 
 # A page that was begun at the last moment still ends within a function's ten minutes.
 MAX_SECONDS = 300.0
-
-SWEEP = "sweep"
 
 
 class Rows(Protocol):
@@ -133,14 +131,3 @@ class Sweeper:
 def step_of(round_: int) -> str:
     """Name the step of a look, by its number from 1."""
     return f"look-{round_}"
-
-
-def checkpoints(notes: Notes, tenant: Tenant, job_id: str, step: str, shares: Sequence[Share]) -> list[Checkpoint]:
-    """Read how far the workers of a step are."""
-    found = notes.checkpoints(tenant, job_id, step, [share.name for share in shares])
-    return [Checkpoint.from_document(document) for document in found]
-
-
-def total(several: Sequence[Checkpoint]) -> dict[str, int]:
-    """Add up what workers met."""
-    return added(one.counts for one in several)

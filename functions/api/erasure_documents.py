@@ -13,7 +13,7 @@ from tessera.domain.times import DAY_MS, iso_ms
 from tessera.gateway import Request
 from tessera.services.erasure.holds import Hold, HoldPage
 from tessera.services.erasure.receipt import Receipt
-from tessera.services.purging.kept import LAKE_DAYS, QUEUE_DAYS, RECOVERY_DAYS
+from tessera.services.purging.kept import LAKE_DAYS, MESSAGE_DAYS, RECOVERY_DAYS
 
 REQUEST_TYPE = "ERASE_PERSONS"
 
@@ -89,7 +89,7 @@ def receipt(found: Receipt, request: Request) -> dict[str, Any]:
             {"store": "profileTable", "what": _HEADS, "count": erasure.reached, "until": None},
             {"store": "profileTable", "what": _LATE, "until": None},
             {"store": "backups", "what": _RECOVERY, "until": _iso(swept_until + RECOVERY_DAYS * DAY_MS)},
-            {"store": "queues", "what": _QUEUES, "until": _iso(erasure.at_ms + QUEUE_DAYS * DAY_MS)},
+            {"store": "queues", "what": _QUEUES, "until": _iso(erasure.at_ms + MESSAGE_DAYS * DAY_MS)},
             {"store": "lake", "what": _LAKE, "until": None, "sources": [_source(one) for one in found.sources]},
             {"store": "lake", "what": _WORK, "until": _iso(erasure.at_ms + 2 * LAKE_DAYS * DAY_MS)},
             {

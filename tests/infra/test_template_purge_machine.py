@@ -9,7 +9,8 @@ import pytest
 
 from infra import streaming
 from infra.jobs import TIMEOUT
-from tessera.services.purging import discarding, receipt, sweeping
+from tessera.services.purging import discarding, sweeping
+from tessera.services.purging import kept as kept_days
 from tests.infra.deployment import Deployment
 from tests.infra.test_template_functions import functions
 
@@ -85,14 +86,14 @@ def test_the_machine_invokes_its_own_functions_only(aws: Deployment) -> None:
 
 
 def test_receipts_tell_the_times_of_the_stacks(aws: Deployment) -> None:
-    assert streaming.KEPT.to_days() == receipt.QUEUE_DAYS
+    assert streaming.KEPT.to_days() == kept_days.QUEUE_DAYS
     (bucket,) = [
         one for one in aws.resources("AWS::S3::Bucket").values() if "LifecycleConfiguration" in one["Properties"]
     ]
     rules = bucket["Properties"]["LifecycleConfiguration"]["Rules"]
     kept = {rule["Prefix"]: rule["ExpirationInDays"] for rule in rules if "Prefix" in rule}
-    assert kept["jobs/"] == kept["stream/"] == kept["rejected/"] == receipt.LAKE_DAYS
+    assert kept["jobs/"] == kept["stream/"] == kept["rejected/"] == kept_days.LAKE_DAYS
     # The journal is kept for good.
     assert "journal/" not in kept
     # DynamoDB's own, where the table does not say otherwise.
-    assert receipt.RECOVERY_DAYS == 35
+    assert kept_days.RECOVERY_DAYS == 35

@@ -16,6 +16,7 @@ from aepp.customerprofile import Profile
 
 from api import preview_sample_status as preview
 from jobs import ingest, stream
+from tessera.domain.expiry import Expiry
 from tessera.domain.identity import shard_of
 from tessera.domain.merge_policy import AttributeMerge, GraphType, MergePolicy
 from tessera.domain.sample.job import Cause
@@ -300,12 +301,10 @@ def test_what_was_deleted_is_not_counted(world: Sampled) -> None:
 
 
 def test_expired_events_are_not_counted(world: Sampled, clock: Clock) -> None:
-    world.write(SHOP, ([who(1)], event(1)))
-    (item,) = [one for one in raw_items() if one["sk"]["S"].startswith("E#")]
-    item["ttl"] = {"N": str(NOW // 1000 - 1)}
-    client().put_item(TableName="profiles", Item=item)
-    reports = world.sample()
-    assert reports["unstitchedProfiles"]["data"]["totalNumberOfEvents"] == 0
+    world.write(SHOP, ([who(1)], event(1, NOW - 3 * DAY_MS)), ([who(1)], event(2)))
+    assert world.sample()["unstitchedProfiles"]["data"]["totalNumberOfEvents"] == 2
+    world.change(lambda known: known.with_dataset(replace(known.datasets[SHOP], expiry=Expiry(days=2))))
+    assert world.sample()["unstitchedProfiles"]["data"]["totalNumberOfEvents"] == 1
 
 
 def raw_items() -> list[Any]:

@@ -4,5 +4,7 @@
 RECOVERY_DAYS = 35
 # What the lake keeps for a time.
 LAKE_DAYS = 30
-# How long a message can wait: 14 days, dead letter or not, and as long again once it is put back in line.
-QUEUE_DAYS = 28
+# How long a queue keeps a message, dead letter or not.
+QUEUE_DAYS = 14
+# A dead letter that is put back in line waits from the beginning.
+MESSAGE_DAYS = 2 * QUEUE_DAYS

@@ -8,7 +8,7 @@ from typing import Any
 from tessera.domain.deletion import PersonDeletion
 from tessera.domain.place import accepted_ms
 from tessera.domain.times import DAY_MS, iso_ms
-from tessera.services.purging.kept import QUEUE_DAYS, RECOVERY_DAYS
+from tessera.services.purging.kept import MESSAGE_DAYS, RECOVERY_DAYS
 
 _LIMITS = (
     "Which batches brought something of the person is not noted, and exports are not looked through: an erasure does "
@@ -78,7 +78,7 @@ def _remains(job: PersonDeletion, exported: Sequence[str]) -> list[tuple[str, st
         (
             "messages that were accepted before and wait to be processed: they come to nothing",
             "the queue of streamed messages and its dead letters",
-            days_on(QUEUE_DAYS),
+            days_on(MESSAGE_DAYS),
         ),
         (
             "files as received, rows as they were judged, and rejected rows for 30 days",

@@ -24,7 +24,7 @@ from tessera.domain.purge import (
 from tessera.domain.tenant import Tenant
 from tessera.domain.times import DAY_MS, iso_ms
 from tessera.domain.ulid import parts_of
-from tessera.services.purging.kept import LAKE_DAYS, QUEUE_DAYS, RECOVERY_DAYS
+from tessera.services.purging.kept import LAKE_DAYS, MESSAGE_DAYS, RECOVERY_DAYS
 from tessera.services.purging.person_receipt import person_receipt
 
 
@@ -142,7 +142,7 @@ def _remains(job: Purge, rescan: Rescan, exported: Sequence[str]) -> list[tuple[
         (
             "messages that were accepted before and wait to be processed: they come to nothing",
             "the queue of streamed messages and its dead letters",
-            days_on(QUEUE_DAYS),
+            days_on(MESSAGE_DAYS),
         ),
     ]
     if job.lake:

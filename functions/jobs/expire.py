@@ -7,14 +7,13 @@ manifest}}`` and answers it with ``done``: the machine calls again until that is
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any
 
 from aws_lambda_powertools import Logger
 
 from jobs.failure import reason_of
+from jobs.task import Answer, Event, task_maker
 from tessera.domain.tenant import Tenant
 from tessera.services.expiring import Course, Stamper
 from tessera.services.stream_shares import Share
@@ -27,10 +26,8 @@ from tessera.storage.registry import Registry
 from tessera.storage.stored_events import StoredEvents
 from tessera.storage.stream_index import StreamIndex
 
-Event = Mapping[str, Any]
-Answer = dict[str, Any]
-
 _logger = Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME", "expire"))
+_task = task_maker(_logger, lambda event: {"share": event.get("share")})
 
 
 @cache
@@ -59,23 +56,6 @@ def _stamper() -> Stamper:
         _lake(),
         ThreadPoolExecutor(aws.CONNECTIONS),
     )
-
-
-def _task(step: Callable[[Tenant, str, Event], Answer]) -> Callable[[Event, object], Answer]:
-    def handler(event: Event, context: object) -> Answer:
-        job = event.get("job", event)
-        tenant = Tenant(job["org_id"], job["sandbox"])
-        told = {"job": job["job_id"], "share": event.get("share")}
-        try:
-            answer = step(tenant, job["job_id"], event)
-        except Exception as error:
-            _logger.error("failed", **told, error=type(error).__name__)
-            raise
-        _logger.info("done", **told)
-        return answer
-
-    handler.__doc__ = step.__doc__
-    return handler
 
 
 @_task

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger
 
 from jobs.failure import reason_of
+from jobs.task import Answer, Event, task_maker
 from tessera.domain.export.share import Share
 from tessera.domain.tenant import Tenant
 from tessera.services.export.settling import Settler
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from tessera.services.export.planning import Planner
     from tessera.services.export.writing import Writer
 
-Event = Mapping[str, Any]
-Answer = dict[str, Any]
-
 # Rows are held by the thousand, and every collection walks them. What is released needs no collector.
 gc.set_threshold(50_000, 20, 100)
 
@@ -41,6 +38,7 @@ gc.set_threshold(50_000, 20, 100)
 WALKERS = 16
 
 _logger = Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME", "export"))
+_task = task_maker(_logger, lambda event: {"share": event.get("share"), "file": event.get("file", {}).get("file")})
 
 
 @cache
@@ -97,23 +95,6 @@ def _writer() -> Writer:
     from tessera.services.export.writing import Writer  # noqa: PLC0415
 
     return Writer(_jobs(), _lake())
-
-
-def _task(step: Callable[[Tenant, int, Event], Answer]) -> Callable[[Event, object], Answer]:
-    def handler(event: Event, context: object) -> Answer:
-        job = event.get("job", event)
-        tenant = Tenant(job["org_id"], job["sandbox"])
-        told = {"job": job["job_id"], "share": event.get("share"), "file": event.get("file", {}).get("file")}
-        try:
-            answer = step(tenant, int(job["job_id"]), event)
-        except Exception as error:
-            _logger.error("failed", **told, error=type(error).__name__)
-            raise
-        _logger.info("done", **told)
-        return answer
-
-    handler.__doc__ = step.__doc__
-    return handler
 
 
 @_task

@@ -7,14 +7,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger
 
 from jobs.failure import reason_of
+from jobs.task import Answer, Event, task_maker
 from tessera.domain.tenant import Tenant
 from tessera.services.ingestion.applying import Applier
 from tessera.services.ingestion.chunks import Chunk
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from tessera.services.ingestion.removing import Remover
     from tessera.services.sample.checks import SampleChecks
 
-Event = Mapping[str, Any]
-Answer = dict[str, Any]
-
 _logger = Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME", "ingest"))
+_task = task_maker(
+    _logger, lambda event: {"chunk": event.get("chunk", {}).get("chunk")}, subject="batch", within="batch"
+)
 
 
 @cache
@@ -93,23 +93,6 @@ def _checks() -> SampleChecks:
 
 def _decider() -> Decider:
     return Decider(_batches(), _configurations(), _lake())
-
-
-def _task(step: Callable[[Tenant, str, Event], Answer]) -> Callable[[Event, object], Answer]:
-    def handler(event: Event, context: object) -> Answer:
-        batch = event.get("batch", event)
-        tenant = Tenant(batch["org_id"], batch["sandbox"])
-        chunk = event.get("chunk", {}).get("chunk")
-        try:
-            answer = step(tenant, batch["batch_id"], event)
-        except Exception as error:
-            _logger.error("failed", batch=batch["batch_id"], chunk=chunk, error=type(error).__name__)
-            raise
-        _logger.info("done", batch=batch["batch_id"], chunk=chunk)
-        return answer
-
-    handler.__doc__ = step.__doc__
-    return handler
 
 
 @_task

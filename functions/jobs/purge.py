@@ -8,14 +8,13 @@ machine calls again until that is true.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, lru_cache
-from typing import Any
 
 from aws_lambda_powertools import Logger
 
 from jobs.failure import reason_of
+from jobs.task import Answer, Event, task_maker
 from tessera.domain.purge import Purge
 from tessera.domain.tenant import Tenant
 from tessera.services.event_removal import EventRemover
@@ -39,10 +38,8 @@ from tessera.storage.purges import PurgeStore
 from tessera.storage.registry import Registry
 from tessera.storage.stream_lake import StreamLake
 
-Event = Mapping[str, Any]
-Answer = dict[str, Any]
-
 _logger = Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME", "purge"))
+_task = task_maker(_logger, lambda event: {"share": event.get("share", {}).get("name")})
 
 
 @cache
@@ -112,23 +109,6 @@ def _sweeper() -> Sweeper:
         return of_batches if job.batch_id else of_datasets
 
     return Sweeper(PurgeStore(_registry()), _notes(), rows_of)
-
-
-def _task(step: Callable[[Tenant, str, Event], Answer]) -> Callable[[Event, object], Answer]:
-    def handler(event: Event, context: object) -> Answer:
-        job = event.get("job", event)
-        tenant = Tenant(job["org_id"], job["sandbox"])
-        told = {"job": job["job_id"], "share": event.get("share", {}).get("name")}
-        try:
-            answer = step(tenant, job["job_id"], event)
-        except Exception as error:
-            _logger.error("failed", **told, error=type(error).__name__)
-            raise
-        _logger.info("done", **told)
-        return answer
-
-    handler.__doc__ = step.__doc__
-    return handler
 
 
 @_task

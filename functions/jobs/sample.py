@@ -7,14 +7,13 @@ item of the plan}}`` and answers it with ``done``: the machine calls again until
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any
 
 from aws_lambda_powertools import Logger
 
 from jobs.failure import reason_of
+from jobs.task import Answer, Event, task_maker
 from tessera.domain.export.share import Share
 from tessera.domain.sample.job import Cause
 from tessera.domain.tenant import Tenant
@@ -33,10 +32,8 @@ from tessera.storage.registry import Registry
 from tessera.storage.sample_lake import SampleLake
 from tessera.storage.samples import SampleStore
 
-Event = Mapping[str, Any]
-Answer = dict[str, Any]
-
 _logger = Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME", "sample"))
+_task = task_maker(_logger, lambda event: {"share": event.get("share")})
 
 
 @cache
@@ -90,23 +87,6 @@ def _settler() -> Settler:
         _lake(),
         SampleChecks(Executions(aws.stepfunctions, lambda: os.environ["SAMPLE_STATE_MACHINE_ARN"])),
     )
-
-
-def _task(step: Callable[[Tenant, str, Event], Answer]) -> Callable[[Event, object], Answer]:
-    def handler(event: Event, context: object) -> Answer:
-        job = event.get("job", event)
-        tenant = Tenant(job["org_id"], job["sandbox"])
-        told = {"job": job["job_id"], "share": event.get("share")}
-        try:
-            answer = step(tenant, job["job_id"], event)
-        except Exception as error:
-            _logger.error("failed", **told, error=type(error).__name__)
-            raise
-        _logger.info("done", **told)
-        return answer
-
-    handler.__doc__ = step.__doc__
-    return handler
 
 
 @_task

@@ -7,8 +7,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
-from infra.function import ServiceFunction
-from infra.machine import make_machine, make_task
+from infra.machine import make_machine, make_task, task_functions
 from infra.settings import Settings
 from infra.storage import StorageStack
 
@@ -29,18 +28,7 @@ class DeleteFunctions(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
 
-        def task(name: str) -> ServiceFunction:
-            return ServiceFunction(
-                self,
-                name.title(),
-                settings=settings,
-                name=f"delete-{name}",
-                handler=f"jobs.delete.{name}",
-                environment=storage.function_environment,
-                layers=[dependencies],
-                memory=memory,
-                timeout=timeout,
-            )
+        task = task_functions(self, "delete", settings, storage, layers=[dependencies], memory=memory, timeout=timeout)
 
         self.sweep = task("sweep")
         storage.allow_profile(

@@ -8,8 +8,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
-from infra.function import ServiceFunction
-from infra.machine import make_machine, make_task, until_done
+from infra.machine import make_machine, make_task, task_functions, until_done
 from infra.settings import Settings
 from infra.storage import StorageStack
 
@@ -33,18 +32,7 @@ class ExpiryFunctions(Construct):
         super().__init__(scope, construct_id)
         index = f"{storage.tables.profile.table_arn}/index/index"
 
-        def task(name: str) -> ServiceFunction:
-            return ServiceFunction(
-                self,
-                name.title(),
-                settings=settings,
-                name=f"expire-{name}",
-                handler=f"jobs.expire.{name}",
-                environment=storage.function_environment,
-                layers=[dependencies],
-                memory=memory,
-                timeout=timeout,
-            )
+        task = task_functions(self, "expire", settings, storage, layers=[dependencies], memory=memory, timeout=timeout)
 
         self.plan = task("plan")
         storage.allow_registry(self.plan, *_NOTE)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from aws_cdk import CfnElement, Duration, RemovalPolicy, Stack, Token
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_stepfunctions as sfn
@@ -121,6 +122,30 @@ def _acknowledge_maps(machine: sfn.StateMachine, labels: Sequence[str]) -> None:
         machine,
         "Step Functions makes up the names of a map's executions.",
         *(f"IAM5[{executions}{label}:*]" for label in ("", *(f"/{label}" for label in labels))),
+    )
+
+
+def task_functions(
+    scope: Construct,
+    job: str,
+    settings: Settings,
+    storage: StorageStack,
+    *,
+    layers: Sequence[lambda_.ILayerVersion],
+    memory: int,
+    timeout: Duration,
+) -> Callable[[str], ServiceFunction]:
+    """Return what makes the functions of a machine's tasks by their names in the module of a job."""
+    return lambda name: ServiceFunction(
+        scope,
+        name.title(),
+        settings=settings,
+        name=f"{job}-{name}",
+        handler=f"jobs.{job}.{name}",
+        environment=storage.function_environment,
+        layers=layers,
+        memory=memory,
+        timeout=timeout,
     )
 
 

@@ -159,7 +159,7 @@ class TestOneMessage:
         assert answer.status == 200
         assert answer.json()["syncValidation"] == {"skipped": True}
         assert client.entity().status == 404
-        assert b"N1" not in waiting("stream")[0]["Body"].encode()
+        assert len(waiting("stream")) == 1
         assert pump() == 1
         profile = client.profile()
         assert profile["tags"] == [answer.json()["xactionId"]]

@@ -9,8 +9,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
-from infra.function import ServiceFunction
-from infra.machine import make_machine, make_task
+from infra.machine import make_machine, make_task, task_functions
 from infra.settings import Settings
 from infra.storage import StorageStack
 
@@ -35,18 +34,7 @@ class ExportFunctions(Construct):
         super().__init__(scope, construct_id)
         index = f"{storage.tables.profile.table_arn}/index/index"
 
-        def task(name: str, *extra: lambda_.ILayerVersion) -> ServiceFunction:
-            return ServiceFunction(
-                self,
-                name.title(),
-                settings=settings,
-                name=f"export-{name}",
-                handler=f"jobs.export.{name}",
-                environment=storage.function_environment,
-                layers=[dependencies, *extra],
-                memory=memory,
-                timeout=timeout,
-            )
+        task = task_functions(self, "export", settings, storage, layers=[dependencies], memory=memory, timeout=timeout)
 
         self.plan = task("plan")
         storage.allow_registry(self.plan, _GET, _PUT)

@@ -134,19 +134,23 @@ def task_functions(
     layers: Sequence[lambda_.ILayerVersion],
     memory: int,
     timeout: Duration,
-) -> Callable[[str], ServiceFunction]:
-    """Return what makes the functions of a machine's tasks by their names in the module of a job."""
-    return lambda name: ServiceFunction(
-        scope,
-        name.title(),
-        settings=settings,
-        name=f"{job}-{name}",
-        handler=f"jobs.{job}.{name}",
-        environment=storage.function_environment,
-        layers=layers,
-        memory=memory,
-        timeout=timeout,
-    )
+) -> Callable[..., ServiceFunction]:
+    """Return what makes the functions of a machine's tasks: by the name in the module of a job, and its own layers."""
+
+    def task(name: str, *own: lambda_.ILayerVersion) -> ServiceFunction:
+        return ServiceFunction(
+            scope,
+            name.title(),
+            settings=settings,
+            name=f"{job}-{name}",
+            handler=f"jobs.{job}.{name}",
+            environment=storage.function_environment,
+            layers=[*layers, *own],
+            memory=memory,
+            timeout=timeout,
+        )
+
+    return task
 
 
 def make_task(scope: Construct, name: str, function: ServiceFunction, settings: Settings) -> tasks.LambdaInvoke:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from aws_cdk import Duration
-from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
-from infra.machine import make_machine, make_task, task_functions, until_done
-from infra.settings import Settings
-from infra.storage import StorageStack
+from infra.machine import Workers, make_machine, make_task, until_done
 
 _NOTE = ("dynamodb:GetItem", "dynamodb:PutItem")
 
@@ -18,23 +14,12 @@ _NOTE = ("dynamodb:GetItem", "dynamodb:PutItem")
 class BackfillFunctions(Construct):
     """The five tasks of the backfill machine, each with its own role."""
 
-    def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        settings: Settings,
-        storage: StorageStack,
-        dependencies: lambda_.ILayerVersion,
-        memory: int,
-        timeout: Duration,
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, workers: Workers) -> None:
         super().__init__(scope, construct_id)
+        storage = workers.storage
         index = f"{storage.tables.profile.table_arn}/index/index"
 
-        task = task_functions(
-            self, "backfill", settings, storage, layers=[dependencies], memory=memory, timeout=timeout
-        )
+        task = workers.tasks(self, "backfill")
 
         self.begin = task("begin")
         storage.allow_registry(self.begin, *_NOTE)
@@ -67,35 +52,26 @@ class BackfillFunctions(Construct):
 class BackfillMachine(Construct):
     """Begin, wait, plan, fill every share until it is done, finish."""
 
-    def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        settings: Settings,
-        storage: StorageStack,
-        functions: BackfillFunctions,
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, workers: Workers, functions: BackfillFunctions) -> None:
         super().__init__(scope, construct_id)
-        self._settings = settings
+        self._workers = workers
         self.machine = make_machine(
             self,
-            settings=settings,
+            workers,
             name="backfill",
-            definition=self._definition(functions, storage.lake.bucket),
+            definition=self._definition(functions),
             functions=functions.all,
-            manifests=storage,
             maps=("Fill",),
         )
 
-    def _definition(self, functions: BackfillFunctions, bucket: s3.IBucket) -> sfn.IChainable:
+    def _definition(self, functions: BackfillFunctions) -> sfn.IChainable:
         failed = sfn.Fail(self, "Failed", error="BackfillFailed", cause="The computed attribute says why")
-        record_failure = make_task(self, "Fail", functions.fail, self._settings).next(failed)
+        record_failure = make_task(self, "Fail", functions.fail, self._workers).next(failed)
 
-        begin = make_task(self, "Begin", functions.begin, self._settings)
-        plan = make_task(self, "Plan", functions.plan, self._settings)
-        fill = until_done(self, "Fill", functions.fill, self._settings, bucket, job="attribute_id")
-        finish = make_task(self, "Finish", functions.finish, self._settings)
+        begin = make_task(self, "Begin", functions.begin, self._workers)
+        plan = make_task(self, "Plan", functions.plan, self._workers)
+        fill = until_done(self, "Fill", functions.fill, self._workers, fields=["attribute_id"])
+        finish = make_task(self, "Finish", functions.finish, self._workers)
         for state in (begin, plan, fill, finish):
             state.add_catch(record_failure, errors=["States.ALL"], result_path="$.error")
 
@@ -104,7 +80,7 @@ class BackfillMachine(Construct):
         wait = sfn.Wait(
             self,
             "Wait out writers",
-            time=sfn.WaitTime.duration(Duration.seconds(self._settings.writers_know_after_s)),
+            time=sfn.WaitTime.duration(Duration.seconds(self._workers.settings.writers_know_after_s)),
         )
         done = sfn.Succeed(self, "Done")
         any_work = sfn.Choice(self, "Active?")

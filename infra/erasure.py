@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from aws_cdk import Duration
-from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
 from infra.function import ServiceFunction
-from infra.machine import make_machine, make_task
-from infra.settings import Settings
+from infra.machine import Workers, make_machine, make_task
 from infra.storage import StorageStack
 
 _GET, _PUT, _QUERY = "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"
@@ -20,32 +18,11 @@ _CALL = Duration.seconds(30)
 class EraseFunctions(Construct):
     """The four tasks of the erase machine, each with its own role."""
 
-    def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        settings: Settings,
-        storage: StorageStack,
-        dependencies: lambda_.ILayerVersion,
-        parquet: lambda_.ILayerVersion,
-        memory: int,
-        timeout: Duration,
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, workers: Workers) -> None:
         super().__init__(scope, construct_id)
+        storage = workers.storage
 
-        def task(name: str, *extra: lambda_.ILayerVersion) -> ServiceFunction:
-            return ServiceFunction(
-                self,
-                name.title(),
-                settings=settings,
-                name=f"erase-{name}",
-                handler=f"jobs.erase.{name}",
-                environment=storage.function_environment,
-                layers=[dependencies, *extra],
-                memory=memory,
-                timeout=timeout,
-            )
+        task = workers.tasks(self, "erase")
 
         self.accept = task("accept")
         let_accept(self.accept, storage)
@@ -58,9 +35,9 @@ class EraseFunctions(Construct):
         )
         storage.allow_registry(self.sweep, _GET, _PUT)
         storage.grant_lake(self.sweep, read=["jobs"], write=["jobs"])
-        self.sweep.function.add_environment("STREAM_WINDOW_S", str(settings.stream_window_s))
+        self.sweep.function.add_environment("STREAM_WINDOW_S", str(workers.settings.stream_window_s))
 
-        self.search = task("search", parquet)
+        self.search = task("search", workers.parquet)
         storage.allow_registry(self.search, _GET, _PUT, _QUERY)
         storage.grant_lake(self.search, read=["jobs", "exports"])
 
@@ -80,34 +57,22 @@ def let_accept(function: ServiceFunction, storage: StorageStack) -> None:
 class EraseMachine(Construct):
     """Accept, wait, sweep, search; each as often as it takes."""
 
-    def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        settings: Settings,
-        functions: EraseFunctions,
-        longest_writer: Duration,
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, workers: Workers, functions: EraseFunctions) -> None:
         super().__init__(scope, construct_id)
         failed = sfn.Fail(self, "Failed", error="EraseFailed", cause="The job's record says why")
-        record_failure = make_task(self, "Fail", functions.fail, settings).next(failed)
+        record_failure = make_task(self, "Fail", functions.fail, workers).next(failed)
 
         def repeated(name: str, function: ServiceFunction, following: sfn.IChainable) -> sfn.IChainable:
-            task = make_task(self, name, function, settings)
+            task = make_task(self, name, function, workers)
             task.add_catch(record_failure, errors=["States.ALL"], result_path="$.error")
             done = sfn.Choice(self, f"{name} done?")
             done.when(sfn.Condition.boolean_equals("$.done", True), following).otherwise(task)
             return task.next(done)
 
-        # See infra/deletion.py: who read the heads before may write what the erasure reached until then.
-        wait = Duration.seconds(1) if settings.local else longest_writer.plus(Duration.minutes(1))
         searching = repeated("Search", functions.search, sfn.Succeed(self, "Done"))
         sweeping = repeated("Sweep", functions.sweep, searching)
-        waiting = sfn.Wait(self, "Wait out writers", time=sfn.WaitTime.duration(wait)).next(sweeping)
+        waiting = workers.wait_out_writers(self).next(sweeping)
         accepting = repeated("Accept", functions.accept, waiting)
-        call = Duration.seconds(1) if settings.local else _CALL
+        call = Duration.seconds(1) if workers.settings.local else _CALL
         definition = sfn.Wait(self, "Wait out the call", time=sfn.WaitTime.duration(call)).next(accepting)
-        self.machine = make_machine(
-            self, settings=settings, name="erase", definition=definition, functions=functions.all
-        )
+        self.machine = make_machine(self, workers, name="erase", definition=definition, functions=functions.all)

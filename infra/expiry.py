@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from aws_cdk import Duration
-from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
-from infra.machine import make_machine, make_task, task_functions, until_done
-from infra.settings import Settings
-from infra.storage import StorageStack
+from infra.machine import Workers, make_machine, make_task, until_done
 
 _NOTE = ("dynamodb:GetItem", "dynamodb:PutItem")
 
@@ -18,21 +14,12 @@ _NOTE = ("dynamodb:GetItem", "dynamodb:PutItem")
 class ExpiryFunctions(Construct):
     """The four tasks of the expiry machine, each with its own role."""
 
-    def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        settings: Settings,
-        storage: StorageStack,
-        dependencies: lambda_.ILayerVersion,
-        memory: int,
-        timeout: Duration,
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, workers: Workers) -> None:
         super().__init__(scope, construct_id)
+        storage = workers.storage
         index = f"{storage.tables.profile.table_arn}/index/index"
 
-        task = task_functions(self, "expire", settings, storage, layers=[dependencies], memory=memory, timeout=timeout)
+        task = workers.tasks(self, "expire")
 
         self.plan = task("plan")
         storage.allow_registry(self.plan, *_NOTE)
@@ -48,7 +35,7 @@ class ExpiryFunctions(Construct):
             *("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"),
         )
         storage.grant_lake(self.stamp, read=["jobs"], write=["jobs"])
-        self.stamp.function.add_environment("CONFIGURATION_LEASE_S", str(settings.configuration_lease_s))
+        self.stamp.function.add_environment("CONFIGURATION_LEASE_S", str(workers.settings.configuration_lease_s))
 
         self.finish = task("finish")
         storage.allow_registry(self.finish, *_NOTE)
@@ -63,34 +50,25 @@ class ExpiryFunctions(Construct):
 class ExpiryMachine(Construct):
     """Wait, plan, stamp every share until it is done, finish."""
 
-    def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        settings: Settings,
-        storage: StorageStack,
-        functions: ExpiryFunctions,
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, workers: Workers, functions: ExpiryFunctions) -> None:
         super().__init__(scope, construct_id)
-        self._settings = settings
+        self._workers = workers
         self.machine = make_machine(
             self,
-            settings=settings,
+            workers,
             name="expiry",
-            definition=self._definition(functions, storage.lake.bucket),
+            definition=self._definition(functions),
             functions=functions.all,
-            manifests=storage,
             maps=("Stamp",),
         )
 
-    def _definition(self, functions: ExpiryFunctions, bucket: s3.IBucket) -> sfn.IChainable:
+    def _definition(self, functions: ExpiryFunctions) -> sfn.IChainable:
         failed = sfn.Fail(self, "Failed", error="ExpiryFailed", cause="The job's record says why")
-        record_failure = make_task(self, "Fail", functions.fail, self._settings).next(failed)
+        record_failure = make_task(self, "Fail", functions.fail, self._workers).next(failed)
 
-        plan = make_task(self, "Plan", functions.plan, self._settings)
-        stamp = until_done(self, "Stamp", functions.stamp, self._settings, bucket, job="job_id")
-        finish = make_task(self, "Finish", functions.finish, self._settings)
+        plan = make_task(self, "Plan", functions.plan, self._workers)
+        stamp = until_done(self, "Stamp", functions.stamp, self._workers)
+        finish = make_task(self, "Finish", functions.finish, self._workers)
         for state in (plan, stamp, finish):
             state.add_catch(record_failure, errors=["States.ALL"], result_path="$.error")
 
@@ -100,7 +78,7 @@ class ExpiryMachine(Construct):
             self,
             "Wait out writers",
             time=sfn.WaitTime.duration(
-                Duration.seconds(self._settings.writers_know_after_s + self._settings.index_lag_s)
+                Duration.seconds(self._workers.settings.writers_know_after_s + self._workers.settings.index_lag_s)
             ),
         )
         finish.next(sfn.Succeed(self, "Done"))

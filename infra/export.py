@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from aws_cdk import Duration, Stack
+from aws_cdk import Stack
 from aws_cdk import aws_glue as glue
-from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
-from infra.machine import make_machine, make_task, task_functions
+from infra.machine import Workers, make_machine, make_task, over_manifest, until_done
 from infra.settings import Settings
-from infra.storage import StorageStack
 
 _GET, _PUT, _QUERY = "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"
 
@@ -19,22 +17,12 @@ _GET, _PUT, _QUERY = "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"
 class ExportFunctions(Construct):
     """The six tasks of the export machine, each with its own role."""
 
-    def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        settings: Settings,
-        storage: StorageStack,
-        dependencies: lambda_.ILayerVersion,
-        parquet: lambda_.ILayerVersion,
-        memory: int,
-        timeout: Duration,
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, workers: Workers) -> None:
         super().__init__(scope, construct_id)
+        storage = workers.storage
         index = f"{storage.tables.profile.table_arn}/index/index"
 
-        task = task_functions(self, "export", settings, storage, layers=[dependencies], memory=memory, timeout=timeout)
+        task = workers.tasks(self, "export")
 
         self.plan = task("plan")
         storage.allow_registry(self.plan, _GET, _PUT)
@@ -51,7 +39,7 @@ class ExportFunctions(Construct):
         storage.allow_registry(self.settle, _GET, _PUT, _QUERY)
         storage.grant_lake(self.settle, read=["jobs"], write=["jobs"])
 
-        self.write = task("write", parquet)
+        self.write = task("write", workers.parquet)
         storage.allow_registry(self.write, _GET)
         storage.grant_lake(self.write, read=["jobs"], write=["jobs", "exports"])
 
@@ -69,43 +57,28 @@ class ExportFunctions(Construct):
 class ExportMachine(Construct):
     """Plan, gather, settle, write, finish; whatever fails is noted in the job."""
 
-    def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        settings: Settings,
-        storage: StorageStack,
-        functions: ExportFunctions,
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, workers: Workers, functions: ExportFunctions) -> None:
         super().__init__(scope, construct_id)
-        self._settings = settings
-        self._bucket = storage.lake.bucket
+        self._workers = workers
         self.machine = make_machine(
             self,
-            settings=settings,
+            workers,
             name="export",
             definition=self._definition(functions),
             functions=functions.all,
-            manifests=storage,
             maps=("Gather", "Write"),
         )
 
     def _definition(self, functions: ExportFunctions) -> sfn.IChainable:
         failed = sfn.Fail(self, "Failed", error="ExportFailed", cause="The export job says why")
-        record_failure = make_task(self, "Fail", functions.fail, self._settings).next(failed)
+        record_failure = make_task(self, "Fail", functions.fail, self._workers).next(failed)
 
-        plan = make_task(self, "Plan", functions.plan, self._settings)
-        gather = self._map("Gather", "share", "$.shares_key")
-        gather_share = make_task(self, "Gather share", functions.gather, self._settings)
-        gathered = sfn.Choice(self, "Share done?")
-        gathered.when(sfn.Condition.boolean_equals("$.done", True), sfn.Succeed(self, "Gathered"))
-        gathered.otherwise(gather_share)
-        gather.item_processor(gather_share.next(gathered))
-        settle = make_task(self, "Settle", functions.settle, self._settings)
-        write = self._map("Write", "file", "$.files_key")
-        write.item_processor(make_task(self, "Write file", functions.write, self._settings))
-        finish = make_task(self, "Finish", functions.finish, self._settings)
+        plan = make_task(self, "Plan", functions.plan, self._workers)
+        gather = until_done(self, "Gather", functions.gather, self._workers, "$.shares_key")
+        settle = make_task(self, "Settle", functions.settle, self._workers)
+        write = over_manifest(self, "Write", self._workers, "$.files_key", item="file")
+        write.item_processor(make_task(self, "Write file", functions.write, self._workers))
+        finish = make_task(self, "Finish", functions.finish, self._workers)
         for state in (plan, gather, settle, write, finish):
             state.add_catch(record_failure, errors=["States.ALL"], result_path="$.error")
 
@@ -124,26 +97,6 @@ class ExportMachine(Construct):
             .otherwise(finish)
         )
         return plan
-
-    def _map(self, name: str, item: str, manifest: str) -> sfn.DistributedMap:
-        """Run a map over an array in the lake; results stay where the workers put them."""
-        return sfn.DistributedMap(
-            self,
-            name,
-            label=name,
-            map_execution_type=sfn.StateMachineType.STANDARD,  # an item may take longer than an Express run
-            max_concurrency=self._settings.map_concurrency,
-            item_reader=sfn.S3JsonItemReader(bucket=self._bucket, key=sfn.JsonPath.string_at(manifest)),
-            item_selector={
-                "job": {
-                    "org_id": sfn.JsonPath.string_at("$.org_id"),
-                    "sandbox": sfn.JsonPath.string_at("$.sandbox"),
-                    "job_id": sfn.JsonPath.number_at("$.job_id"),
-                },
-                item: sfn.JsonPath.object_at("$$.Map.Item.Value"),
-            },
-            result_path=sfn.JsonPath.DISCARD,
-        )
 
 
 # What every export has; which other columns there are, each says in its manifest.

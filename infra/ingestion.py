@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-from aws_cdk import Duration
-from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
 from infra.function import ServiceFunction
-from infra.machine import make_machine, make_task, task_functions
+from infra.machine import Workers, make_machine, make_task, over_manifest
 from infra.sampling import let_sample
-from infra.settings import Settings
-from infra.storage import StorageStack
 
 
 class IngestFunctions(Construct):
     """The eight tasks of the ingest machine, each with its own role."""
 
-    def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        settings: Settings,
-        storage: StorageStack,
-        dependencies: lambda_.ILayerVersion,
-        parquet: lambda_.ILayerVersion,
-        memory: int,
-        timeout: Duration,
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, workers: Workers) -> None:
         super().__init__(scope, construct_id)
-        task = task_functions(self, "ingest", settings, storage, layers=[dependencies], memory=memory, timeout=timeout)
+        storage = workers.storage
+        task = workers.tasks(self, "ingest")
 
-        self.plan = task("plan", parquet)
+        self.plan = task("plan", workers.parquet)
         storage.grant_registry(self.plan, write=True)
         storage.grant_lake(self.plan, read=["raw", "staged", "jobs"], write=["jobs"])
 
-        self.validate = task("validate", parquet)
+        self.validate = task("validate", workers.parquet)
         storage.grant_registry(self.validate)
         storage.grant_lake(self.validate, read=["raw", "jobs"], write=["staged", "rejected", "jobs"])
 
@@ -49,18 +35,18 @@ class IngestFunctions(Construct):
         storage.grant_registry(self.apply)
         storage.grant_profile(self.apply, write=True)
         storage.grant_lake(self.apply, read=["staged", "jobs"], write=["jobs", "rejected"])
-        self.apply.function.add_environment("CONFIGURATION_LEASE_S", str(settings.configuration_lease_s))
+        self.apply.function.add_environment("CONFIGURATION_LEASE_S", str(workers.settings.configuration_lease_s))
 
         self.remove = task("remove")
         storage.grant_registry(self.remove)
         storage.grant_profile(self.remove, write=True)
-        self.remove.function.add_environment("CONFIGURATION_LEASE_S", str(settings.configuration_lease_s))
+        self.remove.function.add_environment("CONFIGURATION_LEASE_S", str(workers.settings.configuration_lease_s))
         storage.grant_lake(self.remove, read=["staged", "jobs"], write=["jobs"])
 
         self.finish = task("finish")
         storage.grant_registry(self.finish, write=True)
         storage.grant_lake(self.finish, read=["jobs"], write=["jobs"])
-        let_sample(self.finish, settings)
+        let_sample(self.finish, workers.settings)
 
         self.fail = task("fail")
         storage.grant_registry(self.fail, write=True)
@@ -83,39 +69,29 @@ class IngestMachine(Construct):
     Or, for a batch that was taken back, delete its files.
     """
 
-    def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        settings: Settings,
-        storage: StorageStack,
-        functions: IngestFunctions,
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, workers: Workers, functions: IngestFunctions) -> None:
         super().__init__(scope, construct_id)
-        self._settings = settings
-        self._bucket = storage.lake.bucket
+        self._workers = workers
         self.machine = make_machine(
             self,
-            settings=settings,
+            workers,
             name="ingest",
             definition=self._definition(functions),
             functions=functions.all,
-            manifests=storage,
             maps=("Validate", "Apply", "Remove"),
         )
 
     def _definition(self, functions: IngestFunctions) -> sfn.IChainable:
         failed = sfn.Fail(self, "Failed", error="IngestFailed", cause="The batch's record says why")
-        record_failure = make_task(self, "Fail", functions.fail, self._settings).next(failed)
+        record_failure = make_task(self, "Fail", functions.fail, self._workers).next(failed)
 
-        plan = make_task(self, "Plan", functions.plan, self._settings)
+        plan = make_task(self, "Plan", functions.plan, self._workers)
         validate = self._map("Validate", functions.validate)
-        decide = make_task(self, "Decide", functions.decide, self._settings)
+        decide = make_task(self, "Decide", functions.decide, self._workers)
         apply = self._map("Apply", functions.apply, again=True)
         remove = self._map("Remove", functions.remove, again=True, manifest="$.removals_key")
-        finish = make_task(self, "Finish", functions.finish, self._settings)
-        discard = make_task(self, "Discard", functions.discard, self._settings)
+        finish = make_task(self, "Finish", functions.finish, self._workers)
+        discard = make_task(self, "Discard", functions.discard, self._workers)
         for state in (plan, validate, decide, apply, remove, finish, discard):
             state.add_catch(record_failure, errors=["States.ALL"], result_path="$.error")
 
@@ -145,24 +121,8 @@ class IngestMachine(Construct):
 
         With `again` it is called, with what it answered, until it does not answer that there is `more` to do.
         """
-        shards = sfn.DistributedMap(
-            self,
-            name,
-            label=name,
-            map_execution_type=sfn.StateMachineType.STANDARD,  # a worker may take longer than an Express run
-            max_concurrency=self._settings.map_concurrency,
-            item_reader=sfn.S3JsonItemReader(bucket=self._bucket, key=sfn.JsonPath.string_at(manifest)),
-            item_selector={
-                "batch": {
-                    "org_id": sfn.JsonPath.string_at("$.org_id"),
-                    "sandbox": sfn.JsonPath.string_at("$.sandbox"),
-                    "batch_id": sfn.JsonPath.string_at("$.batch_id"),
-                },
-                "chunk": sfn.JsonPath.object_at("$$.Map.Item.Value"),
-            },
-            result_path=sfn.JsonPath.DISCARD,
-        )
-        worker = make_task(self, f"{name} chunk", function, self._settings)
+        shards = over_manifest(self, name, self._workers, manifest, subject="batch", fields=["batch_id"], item="chunk")
+        worker = make_task(self, f"{name} chunk", function, self._workers)
         if again:
             more = sfn.Choice(self, f"{name} more?")
             more.when(sfn.Condition.is_present("$.more"), worker).otherwise(sfn.Succeed(self, f"{name} done"))
@@ -171,27 +131,19 @@ class IngestMachine(Construct):
         return shards
 
 
-def make_drop(
-    scope: Construct,
-    *,
-    settings: Settings,
-    storage: StorageStack,
-    dependencies: lambda_.ILayerVersion,
-    memory: int,
-    timeout: Duration,
-    ingest: sfn.StateMachine,
-) -> ServiceFunction:
+def make_drop(scope: Construct, workers: Workers, ingest: sfn.StateMachine) -> ServiceFunction:
     """Make the function that turns files of the drop folder into batches."""
+    storage = workers.storage
     drop = ServiceFunction(
         scope,
         "Drop",
-        settings=settings,
+        settings=workers.settings,
         name="drop-take",
         handler="jobs.drop.take",
         environment={**storage.function_environment, "INGEST_STATE_MACHINE_ARN": ingest.state_machine_arn},
-        layers=[dependencies],
-        memory=memory,
-        timeout=timeout,
+        layers=[workers.dependencies],
+        memory=workers.memory,
+        timeout=workers.timeout,
     )
     storage.allow_registry(drop, "dynamodb:GetItem", "dynamodb:PutItem")
     # Of raw files only whether any is still open is read.

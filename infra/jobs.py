@@ -12,6 +12,7 @@ from infra.expiry import ExpiryFunctions, ExpiryMachine
 from infra.export import ExportFunctions, ExportMachine, ExportTable
 from infra.ingestion import IngestFunctions, IngestMachine, make_drop
 from infra.layers import make_layer
+from infra.machine import Workers
 from infra.purge import PurgeFunctions, PurgeMachine
 from infra.sampling import SampleFunctions, SampleMachine
 from infra.settings import Settings
@@ -31,130 +32,49 @@ class JobsStack(Stack):
     ) -> None:
         super().__init__(scope, construct_id, **options)  # type: ignore[arg-type]
         self.writers_know_after_s = settings.writers_know_after_s
-        dependencies = make_layer(self, "dependencies", settings)
-        parquet = make_layer(self, "parquet", settings)
-        ingest = IngestFunctions(
-            self,
-            "Ingest",
+        workers = Workers(
             settings=settings,
             storage=storage,
-            dependencies=dependencies,
-            parquet=parquet,
+            dependencies=make_layer(self, "dependencies", settings),
+            parquet=make_layer(self, "parquet", settings),
             memory=WORKER_MEMORY,
             timeout=TIMEOUT,
         )
-        delete = DeleteFunctions(
-            self,
-            "Delete",
-            settings=settings,
-            storage=storage,
-            dependencies=dependencies,
-            memory=WORKER_MEMORY,
-            timeout=TIMEOUT,
-        )
-        backfill = BackfillFunctions(
-            self,
-            "Backfill",
-            settings=settings,
-            storage=storage,
-            dependencies=dependencies,
-            memory=WORKER_MEMORY,
-            timeout=TIMEOUT,
-        )
-        expiry = ExpiryFunctions(
-            self,
-            "Expiry",
-            settings=settings,
-            storage=storage,
-            dependencies=dependencies,
-            memory=WORKER_MEMORY,
-            timeout=TIMEOUT,
-        )
-        self.streaming = Streaming(
-            self,
-            "Streaming",
-            settings=settings,
-            storage=storage,
-            dependencies=dependencies,
-            memory=WORKER_MEMORY,
-            timeout=TIMEOUT,
-        )
-        purge = PurgeFunctions(
-            self,
-            "Purge",
-            settings=settings,
-            storage=storage,
-            dependencies=dependencies,
-            memory=WORKER_MEMORY,
-            timeout=TIMEOUT,
-        )
-        export = ExportFunctions(
-            self,
-            "Export",
-            settings=settings,
-            storage=storage,
-            dependencies=dependencies,
-            parquet=parquet,
-            memory=WORKER_MEMORY,
-            timeout=TIMEOUT,
-        )
-        sample = SampleFunctions(
-            self,
-            "Sample",
-            settings=settings,
-            storage=storage,
-            dependencies=dependencies,
-            memory=WORKER_MEMORY,
-            timeout=TIMEOUT,
-        )
-        erase = EraseFunctions(
-            self,
-            "Erase",
-            settings=settings,
-            storage=storage,
-            dependencies=dependencies,
-            parquet=parquet,
-            memory=WORKER_MEMORY,
-            timeout=TIMEOUT,
-        )
+        ingest = IngestFunctions(self, "Ingest", workers)
+        delete = DeleteFunctions(self, "Delete", workers)
+        backfill = BackfillFunctions(self, "Backfill", workers)
+        expiry = ExpiryFunctions(self, "Expiry", workers)
+        self.streaming = Streaming(self, "Streaming", workers)
+        purge = PurgeFunctions(self, "Purge", workers)
+        export = ExportFunctions(self, "Export", workers)
+        sample = SampleFunctions(self, "Sample", workers)
+        erase = EraseFunctions(self, "Erase", workers)
         ExportTable(self, "ExportTable", settings=settings, bucket=storage.lake.bucket)
-        self.ingest = IngestMachine(self, "IngestMachine", settings=settings, storage=storage, functions=ingest).machine
-        drop = make_drop(
-            self,
-            settings=settings,
-            storage=storage,
-            dependencies=dependencies,
-            memory=WORKER_MEMORY,
-            timeout=TIMEOUT,
-            ingest=self.ingest,
-        )
+        self.ingest = IngestMachine(self, "IngestMachine", workers, ingest).machine
+        drop = make_drop(self, workers, self.ingest)
         self.functions = (
             *(*ingest.all, drop, *delete.all, *erase.all, *purge.all, *backfill.all, *expiry.all, *export.all),
             *(*sample.all, *self.streaming.functions),
         )
-        self.delete = DeleteMachine(
-            self, "DeleteMachine", settings=settings, functions=delete, longest_writer=TIMEOUT
-        ).machine
-        self.purge = PurgeMachine(
-            self, "PurgeMachine", settings=settings, storage=storage, functions=purge, longest_writer=TIMEOUT
-        ).machine
-        self.erase = EraseMachine(
-            self, "EraseMachine", settings=settings, functions=erase, longest_writer=TIMEOUT
-        ).machine
-        self.backfill = BackfillMachine(
-            self, "BackfillMachine", settings=settings, storage=storage, functions=backfill
-        ).machine
-        self.expiry = ExpiryMachine(self, "ExpiryMachine", settings=settings, storage=storage, functions=expiry).machine
-        self.export = ExportMachine(self, "ExportMachine", settings=settings, storage=storage, functions=export).machine
-        self.sample = SampleMachine(self, "SampleMachine", settings=settings, storage=storage, functions=sample).machine
-        CfnOutput(self, "IngestStateMachineArn", value=self.ingest.state_machine_arn)
-        CfnOutput(self, "DeleteStateMachineArn", value=self.delete.state_machine_arn)
-        CfnOutput(self, "PurgeStateMachineArn", value=self.purge.state_machine_arn)
-        CfnOutput(self, "EraseStateMachineArn", value=self.erase.state_machine_arn)
-        CfnOutput(self, "BackfillStateMachineArn", value=self.backfill.state_machine_arn)
-        CfnOutput(self, "ExpiryStateMachineArn", value=self.expiry.state_machine_arn)
+        self.delete = DeleteMachine(self, "DeleteMachine", workers, delete).machine
+        self.purge = PurgeMachine(self, "PurgeMachine", workers, purge).machine
+        self.erase = EraseMachine(self, "EraseMachine", workers, erase).machine
+        self.backfill = BackfillMachine(self, "BackfillMachine", workers, backfill).machine
+        self.expiry = ExpiryMachine(self, "ExpiryMachine", workers, expiry).machine
+        self.export = ExportMachine(self, "ExportMachine", workers, export).machine
+        self.sample = SampleMachine(self, "SampleMachine", workers, sample).machine
+        machines = {
+            "Ingest": self.ingest,
+            "Delete": self.delete,
+            "Purge": self.purge,
+            "Erase": self.erase,
+            "Backfill": self.backfill,
+            "Expiry": self.expiry,
+            "Export": self.export,
+            "Sample": self.sample,
+        }
+        for name, machine in machines.items():
+            CfnOutput(self, f"{name}StateMachineArn", value=machine.state_machine_arn)
         for name, queue in {"Stream": self.streaming.messages, "Window": self.streaming.windows}.items():
             CfnOutput(self, f"{name}QueueUrl", value=queue.queue.queue_url)
             CfnOutput(self, f"{name}DeadLettersUrl", value=queue.dead.queue_url)
-        CfnOutput(self, "ExportStateMachineArn", value=self.export.state_machine_arn)
-        CfnOutput(self, "SampleStateMachineArn", value=self.sample.state_machine_arn)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 from aws_cdk import CfnElement, Duration, RemovalPolicy, Stack, Token
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
-from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_stepfunctions as sfn
 from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
@@ -36,22 +36,61 @@ _LOGS_AND_TRACES = (
 )
 
 
+@dataclass(frozen=True)
+class Workers:
+    """What all functions of jobs have in common: who works on a job does so for `timeout` at the most."""
+
+    settings: Settings
+    storage: StorageStack
+    dependencies: lambda_.ILayerVersion
+    parquet: lambda_.ILayerVersion
+    memory: int
+    timeout: Duration
+
+    def tasks(self, scope: Construct, job: str) -> Callable[..., ServiceFunction]:
+        """Return what makes a job's functions: by the name in its module, and layers or a timeout of its own."""
+
+        def task(name: str, *layers: lambda_.ILayerVersion, timeout: Duration | None = None) -> ServiceFunction:
+            return ServiceFunction(
+                scope,
+                name.title(),
+                settings=self.settings,
+                name=f"{job}-{name}",
+                handler=f"jobs.{job}.{name}",
+                environment=self.storage.function_environment,
+                layers=[self.dependencies, *layers],
+                memory=self.memory,
+                timeout=timeout or self.timeout,
+            )
+
+        return task
+
+    def wait_out_writers(self, scope: Construct) -> sfn.Wait:
+        """Make a state that waits until no function runs that does not know of a delete.
+
+        One that read heads or configuration before may still write what the delete reached. No read would see that, but
+        it would be left behind. No function runs for longer than this, and waiting costs nothing.
+        """
+        wait = Duration.seconds(1) if self.settings.local else self.timeout.plus(Duration.minutes(1))
+        return sfn.Wait(scope, "Wait out writers", time=sfn.WaitTime.duration(wait))
+
+
 def make_machine(
     scope: Construct,
+    workers: Workers,
     *,
-    settings: Settings,
     name: str,
     definition: sfn.IChainable,
     functions: Sequence[ServiceFunction],
-    manifests: StorageStack | None = None,
     maps: Sequence[str] = (),
     timeout: Duration | None = None,
 ) -> sfn.StateMachine:
     """Make a traced machine that logs its errors and may invoke `functions`.
 
-    `maps` are the labels of its distributed maps, whose manifests are among the jobs' objects of `manifests`' lake. An
-    execution may take as long as `timeout`, by default a day.
+    `maps` are the labels of its distributed maps, whose manifests are among the jobs' objects in the lake. An execution
+    may take as long as `timeout`, by default a day.
     """
+    settings, storage = workers.settings, workers.storage
     log_group = logs.LogGroup(
         scope,
         "Log",
@@ -71,7 +110,7 @@ def make_machine(
                         actions=["lambda:InvokeFunction"],
                         resources=[function.function.function_arn for function in functions],
                     ),
-                    *(_reading_manifests(manifests) if manifests else ()),
+                    *(_reading_manifests(storage) if maps else ()),
                     iam.PolicyStatement(actions=list(_LOGS_AND_TRACES), resources=["*"]),
                 ]
             )
@@ -97,8 +136,8 @@ def make_machine(
         "Functions keeps by itself for 90 days.",
         "SF1",
     )
-    if manifests:
-        manifests.acknowledge_lake(role, ["jobs"])
+    if maps:
+        storage.acknowledge_lake(role, ["jobs"])
         _acknowledge_maps(machine, maps)
     return machine
 
@@ -125,35 +164,7 @@ def _acknowledge_maps(machine: sfn.StateMachine, labels: Sequence[str]) -> None:
     )
 
 
-def task_functions(
-    scope: Construct,
-    job: str,
-    settings: Settings,
-    storage: StorageStack,
-    *,
-    layers: Sequence[lambda_.ILayerVersion],
-    memory: int,
-    timeout: Duration,
-) -> Callable[..., ServiceFunction]:
-    """Return what makes the functions of a machine's tasks: by the name in the module of a job, and its own layers."""
-
-    def task(name: str, *own: lambda_.ILayerVersion) -> ServiceFunction:
-        return ServiceFunction(
-            scope,
-            name.title(),
-            settings=settings,
-            name=f"{job}-{name}",
-            handler=f"jobs.{job}.{name}",
-            environment=storage.function_environment,
-            layers=[*layers, *own],
-            memory=memory,
-            timeout=timeout,
-        )
-
-    return task
-
-
-def make_task(scope: Construct, name: str, function: ServiceFunction, settings: Settings) -> tasks.LambdaInvoke:
+def make_task(scope: Construct, name: str, function: ServiceFunction, workers: Workers) -> tasks.LambdaInvoke:
     """Make a state that invokes a function, again after a failure of whatever kind."""
     state = tasks.LambdaInvoke(
         scope,
@@ -164,7 +175,7 @@ def make_task(scope: Construct, name: str, function: ServiceFunction, settings: 
     )
     state.add_retry(
         errors=["States.ALL"],
-        max_attempts=settings.task_attempts,
+        max_attempts=workers.settings.task_attempts,
         interval=Duration.seconds(1),
         backoff_rate=2,
         max_delay=Duration.minutes(1),
@@ -173,28 +184,48 @@ def make_task(scope: Construct, name: str, function: ServiceFunction, settings: 
     return state
 
 
-def until_done(
-    scope: Construct, name: str, function: ServiceFunction, settings: Settings, bucket: s3.IBucket, *, job: str
+def over_manifest(
+    scope: Construct,
+    name: str,
+    workers: Workers,
+    manifest: str,
+    *,
+    subject: str = "job",
+    fields: Sequence[str] = ("job_id",),
+    item: str = "share",
 ) -> sfn.DistributedMap:
-    """Make a map that calls a function for each share of a manifest until it is done; results stay where it put them.
+    """Make a map over the array in the lake whose key is at `manifest`; results stay where the functions put them.
 
-    `job` is the field that names the job, beside the organisation and the sandbox.
+    A function is given an `item` of it, and the `subject`: organisation, sandbox, and these fields of the state.
     """
-    shares = sfn.DistributedMap(
+    return sfn.DistributedMap(
         scope,
         name,
         label=name,
-        map_execution_type=sfn.StateMachineType.STANDARD,  # a share may take longer than an Express run
-        max_concurrency=settings.map_concurrency,
-        item_reader=sfn.S3JsonItemReader(bucket=bucket, key=sfn.JsonPath.string_at("$.manifest_key")),
+        map_execution_type=sfn.StateMachineType.STANDARD,  # an item may take longer than an Express run
+        max_concurrency=workers.settings.map_concurrency,
+        item_reader=sfn.S3JsonItemReader(bucket=workers.storage.lake.bucket, key=sfn.JsonPath.string_at(manifest)),
         item_selector={
-            "job": {field: sfn.JsonPath.string_at(f"$.{field}") for field in ("org_id", "sandbox", job)},
-            "share": sfn.JsonPath.object_at("$$.Map.Item.Value"),
+            subject: {field: sfn.JsonPath.string_at(f"$.{field}") for field in ("org_id", "sandbox", *fields)},
+            item: sfn.JsonPath.object_at("$$.Map.Item.Value"),
         },
         result_path=sfn.JsonPath.DISCARD,
     )
-    worker = make_task(scope, f"{name} share", function, settings)
-    done = sfn.Choice(scope, "Share done?")
-    done.when(sfn.Condition.boolean_equals("$.done", True), sfn.Succeed(scope, f"{name} done")).otherwise(worker)
+
+
+def until_done(
+    scope: Construct,
+    name: str,
+    function: ServiceFunction,
+    workers: Workers,
+    manifest: str = "$.manifest_key",
+    *,
+    fields: Sequence[str] = ("job_id",),
+) -> sfn.DistributedMap:
+    """Make a map that calls a function for each share of a manifest until it answers that the share is done."""
+    shares = over_manifest(scope, name, workers, manifest, fields=fields)
+    worker = make_task(scope, f"{name} share", function, workers)
+    done = sfn.Choice(scope, f"{name} share done?")
+    done.when(sfn.Condition.boolean_equals("$.done", True), sfn.Succeed(scope, f"{name} share over")).otherwise(worker)
     shares.item_processor(worker.next(done))
     return shares

@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-from aws_cdk import Duration
-from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
-from infra.function import ServiceFunction
-from infra.machine import make_machine, make_task, task_functions
-from infra.settings import Settings
-from infra.storage import StorageStack
+from infra.machine import Workers, make_machine, make_task, until_done
 
 _GET, _PUT, _QUERY = "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"
+# What a worker is told of the job.
+_ROUND = ("job_id", "round")
 
 
 class PurgeFunctions(Construct):
     """The seven tasks of the purge machine, each with its own role."""
 
-    def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        settings: Settings,
-        storage: StorageStack,
-        dependencies: lambda_.ILayerVersion,
-        memory: int,
-        timeout: Duration,
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, workers: Workers) -> None:
         super().__init__(scope, construct_id)
+        storage = workers.storage
         index = f"{storage.tables.profile.table_arn}/index/index"
 
-        task = task_functions(self, "purge", settings, storage, layers=[dependencies], memory=memory, timeout=timeout)
+        task = workers.tasks(self, "purge")
 
         self.begin = task("begin")
         storage.allow_registry(self.begin, _GET, _PUT)
@@ -82,45 +69,32 @@ class PurgeMachine(Construct):
     In between, delete from the lake what is to go from there: after the rows that the sweep goes by.
     """
 
-    def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        settings: Settings,
-        storage: StorageStack,
-        functions: PurgeFunctions,
-        longest_writer: Duration,
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, workers: Workers, functions: PurgeFunctions) -> None:
         super().__init__(scope, construct_id)
-        self._settings = settings
+        self._workers = workers
         self.machine = make_machine(
             self,
-            settings=settings,
+            workers,
             name="purge",
-            definition=self._definition(functions, storage.lake.bucket, longest_writer),
+            definition=self._definition(functions),
             functions=functions.all,
-            manifests=storage,
             maps=("Sweep", "Look"),
         )
 
-    def _definition(self, functions: PurgeFunctions, bucket: s3.IBucket, longest_writer: Duration) -> sfn.IChainable:
+    def _definition(self, functions: PurgeFunctions) -> sfn.IChainable:
         failed = sfn.Fail(self, "Failed", error="PurgeFailed", cause="The system job says why")
-        record_failure = make_task(self, "Fail", functions.fail, self._settings).next(failed)
+        record_failure = make_task(self, "Fail", functions.fail, self._workers).next(failed)
 
-        begin = make_task(self, "Begin", functions.begin, self._settings)
-        plan = make_task(self, "Plan", functions.plan, self._settings)
-        sweep = self._map("Sweep", functions.sweep, bucket)
-        look = self._map("Look", functions.look, bucket)
-        discard = make_task(self, "Discard", functions.discard, self._settings)
-        settle = make_task(self, "Settle", functions.settle, self._settings)
+        begin = make_task(self, "Begin", functions.begin, self._workers)
+        plan = make_task(self, "Plan", functions.plan, self._workers)
+        sweep = until_done(self, "Sweep", functions.sweep, self._workers, fields=_ROUND)
+        look = until_done(self, "Look", functions.look, self._workers, fields=_ROUND)
+        discard = make_task(self, "Discard", functions.discard, self._workers)
+        settle = make_task(self, "Settle", functions.settle, self._workers)
         for state in (begin, plan, sweep, look, discard, settle):
             state.add_catch(record_failure, errors=["States.ALL"], result_path="$.error")
 
-        # A function that read the configuration before the delete may still write what it reached. No read would see
-        # that, but it would be left behind. No function runs for longer than this, and waiting costs nothing.
-        wait = Duration.seconds(1) if self._settings.local else longest_writer.plus(Duration.minutes(1))
-        waiting = sfn.Wait(self, "Wait out writers", time=sfn.WaitTime.duration(wait))
+        waiting = self._workers.wait_out_writers(self)
         done = sfn.Succeed(self, "Done")
         active = sfn.Condition.boolean_equals("$.active", True)
         begin.next(sfn.Choice(self, "Active?").when(active, waiting).otherwise(done))
@@ -133,29 +107,3 @@ class PurgeMachine(Construct):
         clean = sfn.Condition.boolean_equals("$.clean", True)
         settle.next(sfn.Choice(self, "Clean?").when(clean, done).otherwise(look))
         return begin
-
-    def _map(self, name: str, function: ServiceFunction, bucket: s3.IBucket) -> sfn.DistributedMap:
-        """Call `function` for each share until it is done; results stay where the worker put them."""
-        shares = sfn.DistributedMap(
-            self,
-            name,
-            label=name,
-            map_execution_type=sfn.StateMachineType.STANDARD,  # a share may take longer than an Express run
-            max_concurrency=self._settings.map_concurrency,
-            item_reader=sfn.S3JsonItemReader(bucket=bucket, key=sfn.JsonPath.string_at("$.manifest_key")),
-            item_selector={
-                "job": {
-                    "org_id": sfn.JsonPath.string_at("$.org_id"),
-                    "sandbox": sfn.JsonPath.string_at("$.sandbox"),
-                    "job_id": sfn.JsonPath.string_at("$.job_id"),
-                    "round": sfn.JsonPath.number_at("$.round"),
-                },
-                "share": sfn.JsonPath.object_at("$$.Map.Item.Value"),
-            },
-            result_path=sfn.JsonPath.DISCARD,
-        )
-        worker = make_task(self, f"{name} share", function, self._settings)
-        done = sfn.Choice(self, f"{name} share done?")
-        done.when(sfn.Condition.boolean_equals("$.done", True), sfn.Succeed(self, f"{name} over")).otherwise(worker)
-        shares.item_processor(worker.next(done))
-        return shares

@@ -9,9 +9,9 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra.function import ServiceFunction
+from infra.machine import Workers
 from infra.sampling import let_sample
 from infra.settings import Settings
-from infra.storage import StorageStack
 
 KEPT = Duration.days(14)
 ATTEMPTS = 5
@@ -81,46 +81,25 @@ class DurableQueue(Construct):
 class Streaming(Construct):
     """The two queues and the two functions, each with its own role."""
 
-    def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        settings: Settings,
-        storage: StorageStack,
-        dependencies: lambda_.ILayerVersion,
-        memory: int,
-        timeout: Duration,
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, workers: Workers) -> None:
         super().__init__(scope, construct_id)
+        settings, storage = workers.settings, workers.storage
         self._settings = settings
         self._storage = storage
         self.messages = DurableQueue(
             self, "Messages", settings=settings, key=storage.key, name="stream", retried_after=PROCESSED_AGAIN
         )
         self.windows = DurableQueue(
-            self, "Windows", settings=settings, key=storage.key, name="windows", retried_after=timeout
+            self, "Windows", settings=settings, key=storage.key, name="windows", retried_after=workers.timeout
         )
 
-        def task(name: str, timeout: Duration) -> ServiceFunction:
-            return ServiceFunction(
-                self,
-                name.title(),
-                settings=settings,
-                name=f"stream-{name}",
-                handler=f"jobs.stream.{name}",
-                environment=storage.function_environment,
-                layers=[dependencies],
-                memory=memory,
-                timeout=timeout,
-            )
-
-        self.process = task("process", PROCESS_TIMEOUT)
+        task = workers.tasks(self, "stream")
+        self.process = task("process", timeout=PROCESS_TIMEOUT)
         self.let_process(self.process)
         storage.grant_lake(self.process, read=["stream"])
         self.messages.feed(self.process, at_once=MESSAGES_AT_ONCE, concurrency=max(2, settings.map_concurrency))
 
-        self.close = task("close", timeout)
+        self.close = task("close")
         storage.allow_registry(self.close, "dynamodb:GetItem", "dynamodb:PutItem")
         storage.grant_lake(self.close, read=["stream", "jobs"], write=["stream", "raw", "rejected", "jobs"])
         self.windows.let_send(self.close, "WINDOW_QUEUE_URL")

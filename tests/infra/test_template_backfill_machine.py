@@ -42,10 +42,10 @@ def test_a_share_is_filled_until_it_is_done(states: dict[str, Any]) -> None:
     assert processor["StartAt"] == "Fill share"
     choice = processor["States"][processor["States"]["Fill share"]["Next"]]
     assert [(one["Variable"], one["BooleanEquals"], one["Next"]) for one in choice["Choices"]] == [
-        ("$.done", True, "Fill done")
+        ("$.done", True, "Fill share over")
     ]
     assert choice["Default"] == "Fill share"
-    assert processor["States"]["Fill done"]["Type"] == "Succeed"
+    assert processor["States"]["Fill share over"]["Type"] == "Succeed"
 
 
 def test_the_map(states: dict[str, Any]) -> None:

@@ -41,7 +41,7 @@ def test_the_map(states: dict[str, Any]) -> None:
     processor = stamp["ItemProcessor"]
     choice = processor["States"][processor["States"]["Stamp share"]["Next"]]
     assert [(one["Variable"], one["BooleanEquals"], one["Next"]) for one in choice["Choices"]] == [
-        ("$.done", True, "Stamp done")
+        ("$.done", True, "Stamp share over")
     ]
     assert choice["Default"] == processor["StartAt"] == "Stamp share"
 

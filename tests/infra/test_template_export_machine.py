@@ -41,7 +41,7 @@ def test_a_share_is_gathered_until_it_is_done(states: dict[str, Any]) -> None:
     processor = states["Gather"]["ItemProcessor"]
     choice = processor["States"][processor["States"]["Gather share"]["Next"]]
     assert [(one["Variable"], one["BooleanEquals"], one["Next"]) for one in choice["Choices"]] == [
-        ("$.done", True, "Gathered")
+        ("$.done", True, "Gather share over")
     ]
     assert choice["Default"] == processor["StartAt"] == "Gather share"
 

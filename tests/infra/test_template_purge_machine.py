@@ -55,7 +55,7 @@ def test_a_share_is_worked_on_until_it_is_done(states: dict[str, Any], name: str
     processor = shares["ItemProcessor"]
     assert processor["StartAt"] == f"{name} share"
     choice = processor["States"][processor["States"][f"{name} share"]["Next"]]
-    assert branches(choice) == ("$.done", f"{name} over", f"{name} share")
+    assert branches(choice) == ("$.done", f"{name} share over", f"{name} share")
     assert processor["States"][f"{name} share"]["Retry"]
 
 

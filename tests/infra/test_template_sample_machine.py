@@ -48,7 +48,7 @@ def test_a_share_is_counted_until_it_is_done(states: dict[str, Any]) -> None:
     processor = states["Count"]["ItemProcessor"]
     choice = processor["States"][processor["States"]["Count share"]["Next"]]
     assert [(one["Variable"], one["BooleanEquals"], one["Next"]) for one in choice["Choices"]] == [
-        ("$.done", True, "Counted")
+        ("$.done", True, "Count share over")
     ]
     assert choice["Default"] == processor["StartAt"] == "Count share"
 

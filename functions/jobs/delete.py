@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any
 
 from aws_lambda_powertools import Logger
 
 from jobs.failure import reason_of
+from jobs.task import Answer, Event, task_maker
 from tessera.domain.tenant import Tenant
 from tessera.services.sweep import Sweep
 from tessera.storage import aws
@@ -20,6 +19,7 @@ from tessera.storage.profile_table import ProfileTable
 from tessera.storage.registry import Registry
 
 _logger = Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME", "delete"))
+_task = task_maker(_logger, lambda event: {})
 
 
 @cache
@@ -32,23 +32,14 @@ def _sweep() -> Sweep:
     )
 
 
-def sweep(event: Mapping[str, Any], context: object) -> dict[str, Any]:
+@_task
+def sweep(tenant: Tenant, job_id: str, event: Event) -> Answer:
     """Delete a share of what the job reaches; ``done`` tells whether it was the last."""
-    try:
-        done = _sweep().sweep(_tenant(event), event["job_id"])
-    except Exception as error:
-        _logger.error("failed", job=event["job_id"], error=type(error).__name__)
-        raise
-    _logger.info("swept", job=event["job_id"], done=done)
-    return {**event, "done": done}
+    return {**event, "done": _sweep().sweep(tenant, job_id)}
 
 
-def fail(event: Mapping[str, Any], context: object) -> dict[str, Any]:
+@_task
+def fail(tenant: Tenant, job_id: str, event: Event) -> Answer:
     """Note that the machine gave up; ``error`` is what Step Functions caught."""
-    _sweep().fail(_tenant(event), event["job_id"], reason_of(event.get("error", {})))
-    _logger.info("failure noted", job=event["job_id"])
+    _sweep().fail(tenant, job_id, reason_of(event.get("error", {})))
     return {}
-
-
-def _tenant(event: Mapping[str, Any]) -> Tenant:
-    return Tenant(event["org_id"], event["sandbox"])

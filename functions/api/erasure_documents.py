@@ -82,7 +82,10 @@ def receipt(found: Receipt, request: Request) -> dict[str, Any]:
         "hold": erasure.hold,
         "identities": job(erasure, request)["identities"],
         "swept": {
-            "profileTable": {kind: erasure.counts.get(kind, 0) for kind in ("records", "events")},
+            "profileTable": {
+                **{kind: erasure.counts.get(kind, 0) for kind in ("records", "events")},
+                "eventCopies": erasure.counts.get("copies", 0),
+            },
             "computedState": {"streams": erasure.counts.get("streams", 0)},
         },
         "remains": [

@@ -14,7 +14,7 @@ from api import erasure_documents, profile_documents
 from tessera.domain.errors import InvalidRequestError, TesseraError
 from tessera.domain.graph import Head, client_of
 from tessera.domain.place import accepted_ms, batch_id_of
-from tessera.domain.profile import Event, RecordFragment
+from tessera.domain.profile import Event, EventCopy, RecordFragment
 from tessera.domain.times import DAY_MS, iso_ms, iso_seconds
 from tessera.services.profile_reader import ProfileReader
 from tessera.services.subject_access import Piece, Position, Subject
@@ -119,8 +119,7 @@ def _piece(subject: Subject, piece: Piece) -> dict[str, Any]:
     item = piece.item
     document: dict[str, Any] = {"entityId": piece.at.xid, "datasetId": item.dataset_id, "deleted": piece.deleted}
     if isinstance(item, RecordFragment | Event):
-        kind = "event" if isinstance(item, Event) else "record"
-        document |= {"kind": kind, "batchId": batch_id_of(item.place), "ingestedAt": _accepted(item.place)}
+        document |= {"kind": _kind(item), "batchId": batch_id_of(item.place), "ingestedAt": _accepted(item.place)}
         if isinstance(item, Event) and item.stored_until_s is not None:
             document["storedUntil"] = iso_seconds(item.stored_until_s * 1000)
         return {**document, "body": item.body}
@@ -131,6 +130,12 @@ def _piece(subject: Subject, piece: Piece) -> dict[str, Any]:
         "lastActiveDay": iso_seconds(item.last_active_day * DAY_MS)[:10],
         "body": {"partials": state.partials, "latest": state.latest, "waiting": len(state.waiting)},
     }
+
+
+def _kind(item: RecordFragment | Event) -> str:
+    if isinstance(item, EventCopy):
+        return "eventCopy"
+    return "event" if isinstance(item, Event) else "record"
 
 
 def _cursor(position: Position) -> str:

@@ -13,7 +13,7 @@ from tessera.domain.expiry import Expiry
 from tessera.domain.merge_policy import GraphType
 from tessera.domain.place import batch_prefix
 from tessera.domain.profile import Event
-from tessera.services import event_removal, event_writer
+from tessera.services import event_removal, event_streams
 from tessera.services.deletion import Deletions
 from tessera.services.event_removal import EventRemover
 from tessera.services.profile_writer import ProfileWriter
@@ -42,7 +42,7 @@ Removal = Callable[[ProfileTable], bool]
 
 @pytest.fixture(autouse=True)
 def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (event_removal, event_writer):
+    for module in (event_removal, event_streams):
         monkeypatch.setattr(module.time, "sleep", lambda _: None)
 
 

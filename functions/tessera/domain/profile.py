@@ -79,6 +79,11 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class EventCopy(Event):
+    """A copy of an event that is not shown, for it is shown from a lower place."""
+
+
+@dataclass(frozen=True, slots=True)
 class IdentityItems:
     """Everything stored under one identity but its events."""
 

@@ -18,6 +18,8 @@ DATASET, BATCH = "dataset", "batch"
 
 # What is counted.
 RECORDS, REDUCED, EVENTS, LINKS, OBJECTS = "records", "recordsReduced", "events", "links", "lakeObjects"
+# What was kept of events that were shown from a lower place.
+COPIES = "copies"
 # Streams that go, those that go on and are built anew, and, of a batch, both.
 STREAMS, REBUILT, SETTLED = "streams", "streamsRebuilt", "streamsSettled"
 

@@ -1,7 +1,11 @@
 """Removing events of a batch together with their share of computed attributes.
 
 An event is deleted in one transaction with its stream, on the condition that its place is still of the batch: what
-another one brought stays, and a repetition finds nothing left to do.
+another one brought stays, and a repetition finds nothing left to do. Where another batch or a message brought the same
+event, the first copy of it takes the place of what goes, in one transaction too; and the copies are read again behind
+that, for one may have come meanwhile: see ``services.event_placing``. Copies of the batch go as well. Another removal
+can make an event of such a copy, and a writer a copy of such an event. So copies are read before and after the events,
+and it all begins anew until nothing has changed in between.
 
 A stream goes with its last event. A writer may be about to write one that no attribute counts: the stream that it read
 needs no change, so no version tells of that event. So the stream is first marked, and that writer looks again:
@@ -26,17 +30,17 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from tessera.domain.expiry import BEGINNING_MS
-from tessera.domain.identity import Xid
 from tessera.domain.place import Place
 from tessera.domain.profile import Event, EventStream
 from tessera.domain.tenant import Tenant
 from tessera.services.computed.compiled import attributes_of
-from tessera.services.computed.rebuilding import StreamEvents, rebuilt
+from tessera.services.computed.rebuilding import rebuilt
+from tessera.services.event_copies import RestoredEvents, Restorer
 from tessera.services.lease import ConfigurationChangedError, Configurations, Lease
 from tessera.storage.registry import LostRaceError
 
@@ -45,17 +49,8 @@ _EVENTS_PER_TRANSACTION = 50
 _LONGEST_PAUSE_S = 0.5
 
 
-class CountedEvents(StreamEvents, Protocol):
+class CountedEvents(RestoredEvents, Protocol):
     """Where events and streams are read and deleted."""
-
-    def stored_events(self, tenant: Tenant, events: Sequence[Event]) -> dict[str, Event]:
-        """Read those of an identity's events that are stored."""
-
-    def streams(self, tenant: Tenant, xids: Iterable[Xid], dataset_id: str) -> dict[Xid, EventStream]:
-        """Read the streams that exist."""
-
-    def put_stream(self, tenant: Tenant, stream: EventStream, replaced: EventStream | None) -> None:
-        """Write a stream or raise LostRaceError."""
 
     def remove_counted(
         self, tenant: Tenant, events: Sequence[Event], stream: EventStream | None, replaced: EventStream
@@ -80,34 +75,58 @@ class EventRemover:
         self._store = store
         self._clock = clock
         self._clock_ms = clock_ms
+        self._restorer = Restorer(configurations, store, clock, clock_ms)
 
     def remove(self, tenant: Tenant, brought: Callable[[Place], bool], events: Sequence[Event]) -> None:
-        """Remove those of one identity's events that are stored at places of a batch; ``brought`` tells which are."""
+        """Remove what is stored of one identity's events at places of a batch; ``brought`` tells which are.
+
+        What others brought of these events, and was not shown because of the batch, is shown then.
+        """
         for group in _groups(events):
             self._remove(tenant, brought, group)
 
     def _remove(self, tenant: Tenant, brought: Callable[[Place], bool], group: Sequence[Event]) -> None:
+        copies = self._store.copies_of(tenant, group)
+        while True:
+            try:
+                changed = self._settle(tenant, brought, group, copies)
+            except (LostRaceError, ConfigurationChangedError):
+                time.sleep(random.uniform(0, _LONGEST_PAUSE_S))  # noqa: S311 - jitter
+                copies = self._store.copies_of(tenant, group)
+                continue
+            before, copies = copies, self._store.copies_of(tenant, group)
+            if copies == before and not (changed and copies):
+                return
+
+    def _settle(
+        self, tenant: Tenant, brought: Callable[[Place], bool], group: Sequence[Event], copies: Sequence[Event]
+    ) -> bool:
+        """Remove copies and events of the batch, or put others in their places; tell whether there was any."""
+        mine = [copy for copy in copies if brought(copy.place)]
+        self._store.delete_copies(tenant, mine)
+        others = [copy for copy in copies if not brought(copy.place)]
+        changed = bool(others) and self._restorer.restore(tenant, others, brought)
+        return self._delete(tenant, brought, group) or changed or bool(mine)
+
+    def _delete(self, tenant: Tenant, brought: Callable[[Place], bool], group: Sequence[Event]) -> bool:
+        """Delete events of the batch, and their stream if they were its last; tell whether there were any."""
         while True:
             stored = self._store.stored_events(tenant, group)
             gone = [event for event in stored.values() if brought(event.place)]
             if not gone:
-                return
+                return False
             xid, dataset_id = gone[0].xid, gone[0].dataset_id
             stream = self._store.streams(tenant, [xid], dataset_id).get(xid)
-            try:
-                if stream is None:
-                    # Whoever wrote these is about to write the stream again, or has died before that.
-                    self._store.remove_without_stream(tenant, gone)
-                    return
-                last = self._are_last(tenant, stream, gone)
-                if last and not stream.going:
-                    self._store.put_stream(tenant, replace(stream, going=True), stream)
-                    continue
-                self._store.remove_counted(tenant, gone, self._without(tenant, stream, gone, last), stream)
-            except (LostRaceError, ConfigurationChangedError):
-                time.sleep(random.uniform(0, _LONGEST_PAUSE_S))  # noqa: S311 - jitter
+            if stream is None:
+                # Whoever wrote these is about to write the stream again, or has died before that.
+                self._store.remove_without_stream(tenant, gone)
+                return True
+            last = self._are_last(tenant, stream, gone)
+            if last and not stream.going:
+                self._store.put_stream(tenant, replace(stream, going=True), stream)
                 continue
-            return
+            self._store.remove_counted(tenant, gone, self._without(tenant, stream, gone, last), stream)
+            return True
 
     def _are_last(self, tenant: Tenant, stream: EventStream, gone: Sequence[Event]) -> bool:
         keys = {event.key for event in gone}

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor
+from itertools import groupby
 from typing import Protocol
 
 from tessera.domain.identity import Xid
 from tessera.domain.place import Place, later
-from tessera.domain.profile import IdentityItems
+from tessera.domain.profile import Event, IdentityItems
 from tessera.domain.tenant import Tenant
 from tessera.services.computed.compiled import attributes_of
 from tessera.services.computed.rebuilding import StreamStore, complete
+from tessera.services.event_copies import RestoredEvents, Restorer
 from tessera.services.lease import Configurations
+from tessera.storage.profile_items import is_event
 from tessera.storage.profile_table import KeyPage
 
 
-class SweptStore(StreamStore, Protocol):
+class SweptStore(RestoredEvents, StreamStore, Protocol):
     """What sweeping needs of the profile table."""
+
+    def copies(self, tenant: Tenant, xid: Xid) -> list[Event]:
+        """Read the copies of an identity's events, by dataset."""
 
     def identity(self, tenant: Tenant, xid: Xid) -> IdentityItems | None:
         """Read everything of an identity but its events."""
@@ -44,9 +50,17 @@ class Reclaimer:
         self._configurations = configurations
         self._executor = executor
         self._clock_ms = clock_ms
+        self._restorer = Restorer(configurations, store, clock_ms=clock_ms)
 
-    def delete(self, tenant: Tenant, xid: Xid, sorts: Iterable[str], cutoff: Place) -> None:
-        """Delete items that a cutoff reaches, side by side."""
+    def delete(self, tenant: Tenant, xid: Xid, sorts: Collection[str], cutoff: Place) -> None:
+        """Delete items that a cutoff reaches, side by side.
+
+        A cutoff may have been carried here by a link, between copies of an event whose writers did not know of it (see
+        ``docs/decisions/0151``): the copies that it does not reach take the places of what goes, before that is gone.
+        """
+        if any(map(is_event, sorts)):
+            for _, copies in groupby(self._store.copies(tenant, xid), key=lambda copy: copy.dataset_id):
+                self._restorer.restore(tenant, list(copies))
         list(self._executor.map(lambda sort: self._store.delete_at_or_below(tenant, xid, sort, cutoff), sorts))
 
     def settle(self, tenant: Tenant, xid: Xid) -> None:

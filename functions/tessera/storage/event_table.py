@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
@@ -22,10 +22,8 @@ from tessera.domain.profile import Event, EventStream
 from tessera.domain.tenant import Tenant
 from tessera.storage import profile_items as items
 from tessera.storage import stream_items
+from tessera.storage.event_copies import EventCopies
 from tessera.storage.registry import LostRaceError, lost_race
-
-if TYPE_CHECKING:
-    from types_boto3_dynamodb import DynamoDBClient
 
 _BATCH_GET = 100
 _TRANSACTION = 100
@@ -49,12 +47,8 @@ class EventKey(NamedTuple):
     place: Place
 
 
-class EventTable:
+class EventTable(EventCopies):
     """Events and streams. Reads are strongly consistent."""
-
-    def __init__(self, client: DynamoDBClient, table: str) -> None:
-        self._client = client
-        self._table = table
 
     def streams(
         self, tenant: Tenant, xids: Iterable[Xid], dataset_id: str, executor: Executor | None = None
@@ -114,11 +108,14 @@ class EventTable:
         replaced: EventStream | None,
         cutoff: Place | None = None,
         instead_of: Mapping[str, Event] = MappingProxyType({}),
+        kept: Sequence[Event] = (),
+        restored: Sequence[Event] = (),
     ) -> None:
         """Write events and the stream that counts them, in one transaction.
 
         None of the events may be there already, but for those at or below ``cutoff``, which were deleted, and those
-        that are to be replaced: ``instead_of`` has what is stored of them by key.
+        that are to be replaced: ``instead_of`` has what is stored of them by key. Events ``kept`` are written as copies
+        with it, those ``restored`` have one, which is deleted.
 
         Raises LostRaceError when that is not so, or when the stream was written since ``replaced`` was read.
         """
@@ -135,13 +132,18 @@ class EventTable:
         if not events and not writes:
             self._put_alone(put)
             return
+        others = [
+            *self._event_puts(tenant, events, cutoff, instead_of),
+            *(self._copy_put(tenant, event) for event in kept),
+            *(self._copy_removal(tenant, event) for event in restored),
+        ]
         # What is rebuilt may have more parts than a transaction takes. Those written ahead are of attributes that no
         # read shows before the stream itself says so.
-        room = _TRANSACTION - 1 - len(events)
+        room = _TRANSACTION - 1 - len(others)
         while replaced is not None and len(writes) > room:
             some, writes = writes[: _TRANSACTION - 1], writes[_TRANSACTION - 1 :]
             self._transact([self._unchanged(tenant, replaced), *some])
-        self._transact([{"Put": put}, *writes, *self._event_puts(tenant, events, cutoff, instead_of)])
+        self._transact([{"Put": put}, *writes, *others])
 
     def remove_counted(
         self, tenant: Tenant, events: Sequence[Event], stream: EventStream | None, replaced: EventStream
@@ -196,12 +198,13 @@ class EventTable:
             return items.event_of(stored) if stored else self.stored_events(tenant, [event]).get(event.key)
         return None
 
-    def put_earlier(self, tenant: Tenant, event: Event, stored: Event) -> None:
-        """Write an event in place of one that no attribute counts and that has a later place.
+    def put_earlier(self, tenant: Tenant, event: Event, stored: Event, kept: Sequence[Event] = ()) -> None:
+        """Write an event in place of one of which no attribute counts anything else; events ``kept`` become copies.
 
         Raises LostRaceError when what is stored is another by now.
         """
-        self._transact([{"Put": self._instead_of(tenant, event, stored)}])
+        copies = [self._copy_put(tenant, one) for one in kept]
+        self._transact([{"Put": self._instead_of(tenant, event, stored)}, *copies])
 
     def stored_events(self, tenant: Tenant, events: Sequence[Event]) -> dict[str, Event]:
         """Read those of an identity's events that are stored, by their keys."""

@@ -4,13 +4,15 @@ Partition ``<tenant>#<XID>`` holds everything of one identity, by sort key:
 
 | sort key | item | attributes |
 |---|---|---|
+| ``C#<dataset>#<time><hash>#<place>`` | copy of an event that is not shown | as of an event |
 | ``E#<time><hash>`` | event | ``d`` dataset, ``p`` place, ``b`` body, ``ttl`` until when it is stored |
 | ``H`` | head | ``n`` version, ``b`` identity, links, members, holds; ``c`` cutoff |
 | ``R#<dataset>`` | record fragment | ``p`` place, ``b`` body, ``cd`` custom date, ...; see ``record_items`` |
 | ``S#<dataset>`` | event stream | ``n`` version, ``p`` place, ``ad`` last active day, ``b`` partial aggregates, ... |
 | ``S#<dataset>#...`` | part of a stream | ``b`` body; see ``stream_items`` |
 
-so that one Query from ``H`` on returns everything but the events. Every item has ``v``, the version of its format.
+so that one Query from ``H`` on returns everything but the events, and no page of events reads a copy of one. Every
+item has ``v``, the version of its format.
 ``<time>`` is 13 hexadecimal digits of milliseconds since 1970, shifted so that they sort also before it;
 ``<hash>`` is 128 bits of (dataset, ``_id``).
 
@@ -26,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from tessera.domain.graph import Head, Removal, Span
 from tessera.domain.identity import Identity, Xid, shard_of
 from tessera.domain.place import Place
-from tessera.domain.profile import Event
+from tessera.domain.profile import Event, EventCopy
 from tessera.domain.tenant import Tenant, digest, url_safe
 from tessera.storage.codec import FORMAT_VERSION, pack, unpack
 
@@ -38,10 +40,11 @@ if TYPE_CHECKING:
     Item = Mapping[str, AttributeValueTypeDef]
 
 HEAD = "H"
+_COPY = "C#"
 _EVENT = "E#"
 RECORD = "R#"
 STREAM = "S#"
-_KINDS = {_EVENT: "events", RECORD: "records", STREAM: "streams"}
+_KINDS = {_COPY: "copies", _EVENT: "events", RECORD: "records", STREAM: "streams"}
 _TIME_OFFSET = 1 << 48
 _TIME_DIGITS = 13
 VERSION: Any = {"N": str(FORMAT_VERSION)}
@@ -68,11 +71,11 @@ def kind_of(sort: str) -> str:
 
 
 def source_of(item: Item) -> tuple[str, Place] | None:
-    """Return the dataset and the place of a record or an event; a stream is made of rows that have their own."""
+    """Return the dataset and the place of what one row brought; a stream is made of rows that have their own."""
     sort = item["sk"]["S"]
     if sort.startswith(STREAM):
         return None
-    return item["d"]["S"] if sort.startswith(_EVENT) else sort[len(RECORD) :], Place(item["p"]["S"])
+    return item["d"]["S"] if "d" in item else sort[len(RECORD) :], Place(item["p"]["S"])
 
 
 def time_key(timestamp_ms: int) -> str:
@@ -111,8 +114,23 @@ def is_event(sort: str) -> bool:
 
 
 def key_of_event(sort: str) -> str:
-    """Return the key of an event from its sort key."""
-    return sort[len(_EVENT) :]
+    """Return the key of an event from its sort key, or from that of a copy."""
+    return sort.split("#")[2 if is_copy(sort) else 1]
+
+
+def copies_sort(dataset_id: str = "") -> str:
+    """Beginning of the sort keys of the copies of all events, or of those of a dataset."""
+    return f"{_COPY}{dataset_id}#" if dataset_id else _COPY
+
+
+def copy_sort(event: Event) -> str:
+    """Sort key of a copy of an event, which is one for each place."""
+    return f"{copies_sort(event.dataset_id)}{event.key}#{event.place}"
+
+
+def is_copy(sort: str) -> bool:
+    """Tell whether a sort key is that of a copy of an event."""
+    return sort.startswith(_COPY)
 
 
 def dataset_index(tenant: Tenant, dataset_id: str, shard: int) -> str:
@@ -176,8 +194,27 @@ def head_of(item: Item) -> Head:
 
 def event_item(tenant: Tenant, event: Event) -> dict[str, Any]:
     """Write an event."""
+    return _item(tenant, event, event_sort(event.key))
+
+
+def event_of(item: Item) -> Event:
+    """Read an event."""
+    return Event(**_attributes(item))
+
+
+def copy_item(tenant: Tenant, event: Event) -> dict[str, Any]:
+    """Write a copy of an event."""
+    return _item(tenant, event, copy_sort(event))
+
+
+def copy_of(item: Item) -> EventCopy:
+    """Read a copy of an event."""
+    return EventCopy(**_attributes(item))
+
+
+def _item(tenant: Tenant, event: Event, sort: str) -> dict[str, Any]:
     item: dict[str, Any] = {
-        **key(tenant, event.xid, event_sort(event.key)),
+        **key(tenant, event.xid, sort),
         "v": VERSION,
         "d": {"S": event.dataset_id},
         "p": {"S": event.place},
@@ -188,14 +225,13 @@ def event_item(tenant: Tenant, event: Event) -> dict[str, Any]:
     return item
 
 
-def event_of(item: Item) -> Event:
-    """Read an event."""
+def _attributes(item: Item) -> dict[str, Any]:
     until = item.get("ttl")
-    return Event(
-        xid=xid_of(item["pk"]["S"]),
-        key=key_of_event(item["sk"]["S"]),
-        dataset_id=item["d"]["S"],
-        place=Place(item["p"]["S"]),
-        body=unpack(item["b"]["B"]),
-        stored_until_s=None if until is None else int(until["N"]),
-    )
+    return {
+        "xid": xid_of(item["pk"]["S"]),
+        "key": key_of_event(item["sk"]["S"]),
+        "dataset_id": item["d"]["S"],
+        "place": Place(item["p"]["S"]),
+        "body": unpack(item["b"]["B"]),
+        "stored_until_s": None if until is None else int(until["N"]),
+    }

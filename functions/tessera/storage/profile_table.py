@@ -38,7 +38,7 @@ _MOST_QUERIES_AT_ONCE = 256
 class KeyPage:
     """Sort keys of items of one identity in order, and the one behind which to go on, ``None`` at the end.
 
-    ``sources`` are the datasets and places of the records and events among them.
+    ``sources`` are the datasets and places of the records, events and copies among them.
     """
 
     sorts: list[str]
@@ -237,7 +237,7 @@ class ProfileTable(EventTable):
         return True
 
     def keys_at_or_below(self, tenant: Tenant, xid: Xid, cutoff: Place, *, after: str | None, limit: int) -> KeyPage:
-        """List the records, streams and events of an identity that a cutoff reaches, looking at ``limit`` or 1 MB.
+        """List records, streams, events and copies of an identity that a cutoff reaches, looking at ``limit`` or 1 MB.
 
         The walk starts behind the sort key ``after`` if one is given. The head has no place and is never listed.
         """
@@ -259,9 +259,10 @@ class ProfileTable(EventTable):
         return KeyPage(sorts, None if last is None else last["sk"]["S"], sources)
 
     def stored(self, tenant: Tenant, xid: Xid, *, after: str | None, limit: int) -> StoredPage:
-        """Read the records, streams and events of an identity as they are stored, ``limit`` or 1 MB of them in order.
+        """Read what is stored of an identity but its head, ``limit`` or 1 MB of it in order.
 
-        Also what was deleted and is not reclaimed yet. The walk starts behind the sort key ``after`` if one is given.
+        Copies of events too, and what was deleted and is not reclaimed yet. The walk starts behind the sort key
+        ``after`` if one is given.
         """
         request: dict[str, Any] = {
             "TableName": self._table,
@@ -280,8 +281,10 @@ class ProfileTable(EventTable):
     def _item_of(self, item: Any) -> tuple[str, RecordFragment | EventStream | Event] | None:
         """Decode an item; the head, stubs and parts of streams say nothing of their own."""
         sort = item["sk"]["S"]
-        if sort.startswith("E"):
+        if items.is_event(sort):
             return sort, items.event_of(item)
+        if items.is_copy(sort):
+            return sort, items.copy_of(item)
         if sort.startswith("R") and not record_items.is_stub(item):
             return sort, record_items.record_of(item)
         if sort.startswith("S") and not is_part(item):

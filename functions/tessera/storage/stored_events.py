@@ -1,4 +1,4 @@
-"""Until when events are stored, whatever their bodies say: DynamoDB deletes them by their ``ttl``."""
+"""Until when events and their copies are stored, whatever their bodies say: DynamoDB deletes them by their ``ttl``."""
 
 from __future__ import annotations
 
@@ -16,15 +16,23 @@ from tessera.storage.registry import lost_race
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
-_FIRST, _BEYOND = "", "~"
+_BEYOND = "~"
 
 
 class StoredEvent(NamedTuple):
-    """An event of an identity without its body; ``stored_until_s`` is in seconds since 1970, ``None`` for ever."""
+    """An event of an identity, or a copy of one, without its body.
 
-    key: str
+    ``stored_until_s`` is in seconds since 1970, ``None`` for ever.
+    """
+
+    sort: str
     place: Place
     stored_until_s: int | None
+
+    @property
+    def key(self) -> str:
+        """Key of the event."""
+        return items.key_of_event(self.sort)
 
 
 class StoredEvents:
@@ -35,7 +43,14 @@ class StoredEvents:
         self._table = table
 
     def each(self, tenant: Tenant, xid: Xid, dataset_id: str) -> Iterator[StoredEvent]:
-        """Walk the events of an identity in a dataset, in order of time."""
+        """Walk the events of an identity in a dataset, in order of time, and then the copies.
+
+        What becomes one from the other meanwhile has been renewed by who does that.
+        """
+        for low in (items.event_sort(""), items.copies_sort(dataset_id)):
+            yield from self._walk(tenant, xid, dataset_id, low)
+
+    def _walk(self, tenant: Tenant, xid: Xid, dataset_id: str, low: str) -> Iterator[StoredEvent]:
         request: dict[str, Any] = {
             "TableName": self._table,
             "KeyConditionExpression": "pk = :pk AND sk BETWEEN :first AND :beyond",
@@ -44,8 +59,8 @@ class StoredEvents:
             "ExpressionAttributeNames": {"#ttl": "ttl"},
             "ExpressionAttributeValues": {
                 ":pk": {"S": items.partition(tenant, xid)},
-                ":first": {"S": items.event_sort(_FIRST)},
-                ":beyond": {"S": items.event_sort(_BEYOND)},
+                ":first": {"S": low},
+                ":beyond": {"S": low + _BEYOND},
                 ":dataset": {"S": dataset_id},
             },
             "ConsistentRead": True,
@@ -54,7 +69,7 @@ class StoredEvents:
             answer = self._client.query(**request)
             for item in answer["Items"]:
                 until = int(item["ttl"]["N"]) if "ttl" in item else None
-                yield StoredEvent(items.key_of_event(item["sk"]["S"]), Place(item["p"]["S"]), until)
+                yield StoredEvent(item["sk"]["S"], Place(item["p"]["S"]), until)
             if "LastEvaluatedKey" not in answer:
                 return
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
@@ -86,7 +101,7 @@ class StoredEvents:
             same, values[":known"] = "#ttl = :known", {"N": str(event.stored_until_s)}
         return {
             "TableName": self._table,
-            "Key": items.key(tenant, xid, items.event_sort(event.key)),
+            "Key": items.key(tenant, xid, event.sort),
             "ConditionExpression": f"p = :place AND {same}",
             "ExpressionAttributeNames": {"#ttl": "ttl"},
             "ExpressionAttributeValues": values,

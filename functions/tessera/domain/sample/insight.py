@@ -12,7 +12,7 @@ from tessera.domain.sample.reports import Names
 from tessera.domain.sample.tally import GRAPH_SIZES, Figure, Tally, parts_of
 from tessera.domain.times import iso_ms
 
-HEADS, RECORDS, STREAMS, EVENTS = KINDS = ("heads", "records", "streams", "events")
+HEADS, RECORDS, STREAMS, EVENTS, COPIES = KINDS = ("heads", "records", "streams", "events", "copies")
 # What DynamoDB adds to each item, also in an index, and what the keys of ours take there.
 ITEM_OVERHEAD = 100
 INDEX_KEYS = 160
@@ -43,7 +43,7 @@ def store_report(tally: Tally, scope: Scope, names: Names, at_ms: int) -> dict[s
     datasets = []
     for dataset_id in sorted({dataset_id for _, dataset_id in items if dataset_id}):
         known = names.datasets.get(dataset_id)
-        mine = {kind: items[kind, dataset_id] for kind in (RECORDS, STREAMS, EVENTS)}
+        mine = {kind: items[kind, dataset_id] for kind in (RECORDS, STREAMS, EVENTS, COPIES)}
         datasets.append(
             {
                 "value": dataset_id,

@@ -14,15 +14,15 @@ from itertools import islice
 from typing import Protocol
 
 from tessera.domain.identity import Xid
-from tessera.domain.place import Place
+from tessera.domain.place import END_OF_TIME, Place
 from tessera.domain.profile import Event
-from tessera.domain.purge import EVENTS, SETTLED, Purge
+from tessera.domain.purge import COPIES, EVENTS, SETTLED, Purge
 from tessera.domain.rows import PlacedRow
 from tessera.domain.tenant import Tenant
 from tessera.services.event_removal import CountedEvents, EventRemover
 from tessera.services.ingestion.staged import placed
 from tessera.services.purging.reached import Reached
-from tessera.services.purging.shares import Position, Share
+from tessera.services.purging.shares import Position, Share, added
 from tessera.storage.event_table import EventKey
 
 _ROWS_PER_PAGE = 1000
@@ -56,6 +56,9 @@ class Staged(Protocol):
 class Store(CountedEvents, Protocol):
     """What deleting a batch's events needs of the profile table."""
 
+    def copies(self, tenant: Tenant, xid: Xid, dataset_id: str) -> list[Event]:
+        """Read the copies of an identity's events in a dataset."""
+
     def events_between(
         self, tenant: Tenant, xid: Xid, dataset_id: str, low: str, high: str
     ) -> tuple[list[EventKey], int]:
@@ -80,25 +83,40 @@ class BatchRows:
         self._executor = executor
 
     def find(self, tenant: Tenant, job: Purge, xids: Sequence[Xid]) -> Reached:
-        """Find the events of identities that are at places of the batch, whatever they were staged as."""
+        """Find the events of identities that are at places of the batch, whatever they were staged as.
+
+        And copies of which a worker who died has shown none.
+        """
         places = self._places(tenant, job)
-        read = self._executor.map(
-            lambda xid: self._store.events_between(tenant, xid, job.dataset_id, places.low, places.high), xids
-        )
-        events: list[EventKey] = []
-        items = 0
-        for keys, looked_at in read:
-            events += [event for event in keys if places.has(event.place)]
-            items += looked_at
-        return Reached({EVENTS: len(events), SETTLED: len({event.xid for event in events})}, items, events=events)
+        found = list(self._executor.map(lambda xid: self._find(tenant, job, places, xid), xids))
+        counts = added(one.counts for one in found)
+        items = sum(one.items for one in found)
+        return Reached(counts, items, events=[event for one in found for event in one.events])
+
+    def _find(self, tenant: Tenant, job: Purge, places: Places, xid: Xid) -> Reached:
+        keys, items = self._store.events_between(tenant, xid, job.dataset_id, places.low, places.high)
+        events = [event for event in keys if places.has(event.place)]
+        copies = [EventKey(xid, one.key, one.place) for one in self._store.copies(tenant, xid, job.dataset_id)]
+        mine = [copy for copy in copies if places.has(copy.place)]
+        counts = {EVENTS: len(events), COPIES: len(mine), SETTLED: int(bool(events))}
+        return Reached(counts, items + len(copies), events=[*events, *mine, *self._lost(tenant, job, xid, copies)])
+
+    def _lost(self, tenant: Tenant, job: Purge, xid: Xid, copies: Sequence[EventKey]) -> list[EventKey]:
+        """Return the copies that nothing is shown of at a lower place."""
+        if not copies:
+            return []
+        events, _ = self._store.events_between(tenant, xid, job.dataset_id, "0", END_OF_TIME)
+        shown = {event.key: event.place for event in events}
+        return [copy for copy in copies if shown.get(copy.key, END_OF_TIME) > copy.place]
 
     def delete(self, tenant: Tenant, job: Purge, found: Reached) -> None:
         """Delete what was found; an event that another batch brought by now stays."""
         brought = self._places(tenant, job).has
-        by_identity: dict[Xid, list[Event]] = defaultdict(list)
+        by_identity: dict[Xid, dict[str, Event]] = defaultdict(dict)
         for event in found.events:
-            by_identity[event.xid].append(Event(event.xid, event.key, job.dataset_id, event.place, {}))
-        list(self._executor.map(lambda events: self._remover.remove(tenant, brought, events), by_identity.values()))
+            by_identity[event.xid][event.key] = Event(event.xid, event.key, job.dataset_id, event.place, {})
+        of_each = [list(events.values()) for events in by_identity.values()]
+        list(self._executor.map(lambda events: self._remover.remove(tenant, brought, events), of_each))
 
 
 def places_of_prefix(tenant: Tenant, job: Purge) -> Places:

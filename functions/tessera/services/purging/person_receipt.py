@@ -32,6 +32,7 @@ def person_receipt(job: PersonDeletion, exported: Sequence[str]) -> dict[str, An
                 "deleted": {
                     "records": job.counts.get("records", 0),
                     "events": job.counts.get("events", 0),
+                    "eventCopies": job.counts.get("copies", 0),
                     "streamsDeleted": job.counts.get("streams", 0),
                 },
             }

@@ -10,6 +10,7 @@ from tessera.domain.deletion import PersonDeletion
 from tessera.domain.export.job import Exported
 from tessera.domain.place import END_OF_TIME, accepted_ms
 from tessera.domain.purge import (
+    COPIES,
     EVENTS,
     LINKS,
     OBJECTS,
@@ -71,6 +72,7 @@ def _receipt(job: Purge, rescan: Rescan, exported: Sequence[str]) -> dict[str, A
         "records": counts.get(RECORDS, 0),
         "recordsReducedToLaterFields": counts.get(REDUCED, 0),
         "events": counts.get(EVENTS, 0),
+        "eventCopies": counts.get(COPIES, 0),
         "streamsDeleted": counts.get(STREAMS, 0),
         "streamsRebuilt": counts.get(REBUILT, 0),
         "streamsSettled": counts.get(SETTLED, 0),
@@ -182,7 +184,5 @@ def _limits(job: Purge) -> list[str]:
     ]
     return [
         *(streamed if job.streamed else ()),
-        "An event that another batch brought too, and that was left out there because this batch had it first, does "
-        "not come back: ingest that batch again for it.",
         "Events of the batch that had expired before go on counting in computed attributes: they cannot be taken back.",
     ]

@@ -100,10 +100,11 @@ class ErasureLines(TypedDict):
 
 
 class SweptItems(TypedDict):
-    """How many items of the profile table were deleted."""
+    """How many items of the profile table were deleted; `eventCopies` are copies of events that were not shown."""
 
     records: int
     events: int
+    eventCopies: int
 
 
 class SweptState(TypedDict):
@@ -239,12 +240,15 @@ class StoredIdentity(TypedDict):
 
 
 class StoredPiece(TypedDict):
-    """A record, an event, or the computed state of a stream of events; `deleted` is one that waits for its sweep."""
+    """A record, an event, a copy of one, or the computed state of a stream; `deleted` is one that waits for its sweep.
+
+    A copy is what another batch or message brought of an event that is there already: it is not shown.
+    """
 
     entityId: str
     datasetId: str
     deleted: bool
-    kind: Literal["record", "event", "computedState"]
+    kind: Literal["record", "event", "eventCopy", "computedState"]
     batchId: NotRequired[str]
     ingestedAt: NotRequired[Time]
     storedUntil: NotRequired[Time]

@@ -177,6 +177,7 @@ class StoredDataset(Stored):
     records: int
     streams: int
     events: int
+    copies: int
 
 
 class MonthlyCost(TypedDict):

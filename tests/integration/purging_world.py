@@ -17,7 +17,7 @@ from tessera.domain.deletion import PersonDeletion
 from tessera.domain.errors import EntityNotFoundError
 from tessera.domain.identity import Identity
 from tessera.domain.merge_policy import GraphType
-from tessera.domain.place import batch_place
+from tessera.domain.place import Place, batch_place, stream_place
 from tessera.domain.purge import Purge
 from tessera.domain.rows import PlacedRow, Row, accept
 from tessera.domain.tenant import Tenant
@@ -27,6 +27,7 @@ from tessera.domain.upsert import Action
 from tessera.services import timeline
 from tessera.services.computed.compiled import compile_attribute
 from tessera.services.deletion import Deletions
+from tessera.services.ingestion.removing import Remover
 from tessera.services.ingestion.staged import written
 from tessera.services.profile_reader import Person, ProfileReader
 from tessera.services.profile_writer import ProfileWriter
@@ -69,18 +70,27 @@ class Nothing:
 
 @dataclass
 class Brought:
-    """A batch: when it was accepted, and its rows by whom."""
+    """A batch, or with ``streamed`` a request with a message for each row: when it was accepted, and its rows by whom.
+
+    ``replaced`` is the batch in whose place it is.
+    """
 
     id: str
     dataset: str
     at_ms: int
     rows: list[tuple[Identity, dict[str, Any]]]
+    streamed: bool = False
+    replaced: Brought | None = None
+
+    def place(self, number: int) -> Place:
+        if self.streamed:
+            return stream_place(self.at_ms, self.id, number)
+        return batch_place(self.at_ms, self.id, 0, number)
 
     def placed(self) -> list[PlacedRow]:
         kind = DatasetKind.EVENT if self.dataset == SHOP else DatasetKind.RECORD
         return [
-            PlacedRow(batch_place(self.at_ms, self.id, 0, number), self.row(one, body, kind))
-            for number, (one, body) in enumerate(self.rows)
+            PlacedRow(self.place(number), self.row(one, body, kind)) for number, (one, body) in enumerate(self.rows)
         ]
 
     def row(self, one: Identity, body: Mapping[str, Any], kind: DatasetKind) -> Row:
@@ -110,13 +120,9 @@ class World:
 
     def __post_init__(self) -> None:
         self.connect()
-        compiled = compile_attribute("xEvent.sum(amount)", Window(7, Unit.DAYS))
         for one in DATASETS:
             self.configurations.change(TENANT, lambda known, one=one: known.with_dataset(one))  # type: ignore[misc]
-        self.configurations.change(
-            TENANT,
-            lambda known: known.with_attribute(SPENT, "xEvent.sum(amount)", compiled.rule).with_ready_attribute(SPENT),
-        )
+        self.publish(SPENT, "xEvent.sum(amount)")
 
     def connect(self) -> None:
         """Take the clients that the process has now."""
@@ -128,23 +134,51 @@ class World:
         self.now_ms += 1000
         return self.now_ms
 
-    def bring(self, dataset: str, *rows: tuple[Identity, dict[str, Any]]) -> Brought:
+    def stream(self, dataset: str, *rows: tuple[Identity, dict[str, Any]]) -> Brought:
+        """Receive a request with several messages."""
+        at_ms = self.tick()
+        return Brought(ulid(at_ms, secrets.randbits(80)), dataset, at_ms, list(rows), streamed=True)
+
+    def bring(self, dataset: str, *rows: tuple[Identity, dict[str, Any]], replaced: Brought | None = None) -> Brought:
         """Accept a batch: from here on it may be applied."""
         at_ms = self.tick()
-        batch = Brought(ulid(at_ms, secrets.randbits(80)), dataset, at_ms, list(rows))
-        record = Batch(batch.id, dataset, at_ms, "me", completed_ms=at_ms, judged=True, status=BatchStatus.STAGED)
+        batch = Brought(ulid(at_ms, secrets.randbits(80)), dataset, at_ms, list(rows), replaced=replaced)
+        record = Batch(
+            *(batch.id, dataset, at_ms, "me"),
+            completed_ms=at_ms,
+            judged=True,
+            status=BatchStatus.STAGED,
+            predecessors=() if replaced is None else (replaced.id,),
+        )
         BatchStore(self.registry).add(TENANT, record)
         lines = [written(number, item.row) for number, item in enumerate(batch.placed())]
         Lake(aws.s3(), aws.lake_bucket()).stage(TENANT, batch.id, "000000", lines)
         return batch
 
     def apply(self, batch: Brought, configurations: Any = None, *, apart: bool = False) -> None:
-        """Apply a batch as a worker does, unless its record says that it is not to be; ``apart``: last row first."""
-        if BatchStore(self.registry).get(TENANT, batch.id).applies:
-            writer = ProfileWriter(configurations or self.configurations, self.table, Inline())
-            rows = batch.placed()
-            for share in [[row] for row in reversed(rows)] if apart else [rows]:
-                writer.apply(TENANT, batch.dataset, share)
+        """Apply a batch as a worker does, unless its record says that it is not to be; ``apart``: last row first.
+
+        What only the batch had that it replaces is removed then.
+        """
+        records = BatchStore(self.registry)
+        if not batch.streamed and not records.get(TENANT, batch.id).applies:
+            return
+        writer = ProfileWriter(configurations or self.configurations, self.table, Inline())
+        rows, old = batch.placed(), batch.replaced
+        for share in [[row] for row in reversed(rows)] if apart else [rows]:
+            writer.apply(TENANT, batch.dataset, share, () if old is None else (old.id,))
+        if old is not None:
+            lake = Lake(aws.s3(), aws.lake_bucket())
+            remover = Remover(records, self.configurations, lake, self.table, Inline())
+            assert remover.remove(TENANT, batch.id, old.id, "000000")
+            records.change(TENANT, old.id, lambda known: replace(known, status=BatchStatus.INACTIVE))
+
+    def publish(self, name: str, expression: str) -> None:
+        """Publish a computed attribute, which every writer knows."""
+        rule = compile_attribute(expression, Window(7, Unit.DAYS)).rule
+        self.configurations.change(
+            TENANT, lambda known: known.with_attribute(name, expression, rule).with_ready_attribute(name)
+        )
 
     def delete(self, dataset: str = "", batch: Brought | None = None, **more: Any) -> Purge:
         at_ms = self.tick()
@@ -181,6 +215,14 @@ class World:
             return reader.person(TENANT, one.xid(TENANT), namespace=None, policy_id=None, now_ms=now)
         except EntityNotFoundError:
             return None
+
+    def computed(self, one: Identity, name: str) -> Any:
+        """What an attribute comes to for somebody."""
+        person = self.person(one)
+        if person is None:
+            return None
+        space, group = person.computed_at
+        return person.entity().get(space, {}).get(group, {}).get(name)
 
     def seen(self, one: Identity) -> Any:
         """What readers see of somebody: fields, events, and what is computed of them."""

@@ -74,6 +74,7 @@ def test_what_remains_is_what_the_receipt_says(client: Client, call: Caller, mac
     others = [person(1), person(2)]
     records = client.ingest({"a.json": json_lines([row(person(3)), *others])})["id"]
     events = client.ingest({"e.json": json_lines([row(event(4)), event(1)])}, EVENTS)["id"]
+    repeats = client.ingest({"f.json": json_lines([row(event(4))])}, EVENTS)["id"]
     beside = client.ingest({"b.json": json_lines(others)})["id"]
     job, exported = export(call)
     # Accepted before the erasure, and processed after it.
@@ -83,7 +84,7 @@ def test_what_remains_is_what_the_receipt_says(client: Client, call: Caller, mac
 
     before = found()
     kinds = {name.split("/")[0] if name.startswith("lake:") else name.split(":")[-1][:2] for name in before}
-    assert kinds >= {"H", f"R#{RECORDS}"[:2], "E#", "lake:raw", "lake:staged", "lake:exports", "lake:jobs"}
+    assert kinds >= {"H", f"R#{RECORDS}"[:2], "E#", "C#", "lake:raw", "lake:staged", "lake:exports", "lake:jobs"}
     assert look_up(call).status == 200
 
     answer = call(erasures.handler, "POST", erasures.PATH, body={"identities": [NAMED], "hold": True})
@@ -99,7 +100,7 @@ def test_what_remains_is_what_the_receipt_says(client: Client, call: Caller, mac
     remains = {one["store"]: one for one in receipt["remains"] if {"count", "sources", "exports"} & one.keys()}
     assert remains["profileTable"]["count"] == 2
     batches = {one["batchId"] for one in remains["lake"]["sources"]}
-    assert batches == {records, events}
+    assert batches == {records, events, repeats}
     assert remains["exports"]["exports"] == [{"datasetId": UNION, "batchId": exported, "certain": True}]
 
     # The batch that was in flight wrote nothing, and its files are its own.

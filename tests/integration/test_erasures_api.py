@@ -12,6 +12,7 @@ import pytest
 from api import entities, erasures, system_jobs
 from jobs import erase
 from tessera.domain.identity import Identity
+from tessera.domain.place import batch_place
 from tessera.services.erasure import accepting
 from tessera.services.profile_writer import ProfileWriter
 from tessera.storage import aws
@@ -27,6 +28,7 @@ from tests.integration.test_person_delete import CRM, CRM_ID, DATASETS, DEV, DEV
 __all__ = ["documented"]
 
 CANARY = "dalia@ex.org"
+OTHER_BATCH = "01J00000000000000000000001"
 PROFILE = "_xdm.context.profile"
 NAMED = {"entityId": CANARY, "entityIdNS": {"code": "Email"}}
 ASKED = {"entityId": CANARY, "entityIdNS": "Email"}
@@ -98,7 +100,10 @@ def test_erasing_a_person_with_proof(do: Do, call: Caller, documented: Documente
     assert do("GET", one).json()["status"] == "SUCCESS"
     assert do("GET", one).json()["acceptedAt"] == job["acceptedAt"]
     receipt = do("GET", one + "/receipt").json()
-    assert receipt["swept"] == {"profileTable": {"records": 2, "events": 5}, "computedState": {"streams": 1}}
+    assert receipt["swept"] == {
+        "profileTable": {"records": 2, "events": 5, "eventCopies": 0},
+        "computedState": {"streams": 1},
+    }
     assert (receipt["proof"]["identities"], receipt["proof"]["found"]) == (3, 0)
     assert receipt["requestedBy"] == CLIENT_ID
     # In the list of all jobs it is one of them.
@@ -185,12 +190,15 @@ def test_holding_and_lifting(do: Do, call: Caller) -> None:
 
 def test_everything_that_is_stored_of_a_person(do: Do, monkeypatch: pytest.MonkeyPatch) -> None:
     put(row("web", at(T + 60), DEVICE, _id="ahead", timestamp="2043-03-04T08:00:00Z"))
+    put(row("web", batch_place(T + 61, OTHER_BATCH, 0, 0), DEVICE, _id="ahead", timestamp="2043-03-04T08:00:00Z"))
     found = do("POST", erasures.SUBJECT, body=NAMED).json()
     assert found["entityId"] == EMAIL.xid(DEV)
     assert {one["identity"]["id"] for one in found["identities"]} == {identity.value for identity in PERSON}
     assert found["profile"]["entity"]["city"] == "Ghent"
     kinds = [piece["kind"] for piece in found["pieces"]]
     assert (kinds.count("record"), kinds.count("event"), kinds.count("computedState")) == (2, 6, 1)
+    (copy,) = [piece for piece in found["pieces"] if piece["kind"] == "eventCopy"]
+    assert (copy["batchId"], copy["body"]["_id"]) == (OTHER_BATCH, "ahead")
     assert all(
         piece["batchId"] and piece["ingestedAt"] for piece in found["pieces"] if piece["kind"] != "computedState"
     )

@@ -18,15 +18,19 @@ from tessera.domain.deletion import JobStatus
 from tessera.domain.errors import InvalidRequestError, NotFoundError
 from tessera.domain.expiry import KEPT_MS
 from tessera.domain.expiry_job import ExpiryJob
-from tessera.domain.profile import EventStream
+from tessera.domain.place import batch_place
+from tessera.domain.profile import Event, EventStream
+from tessera.domain.rows import PlacedRow
 from tessera.services import lease, stream_shares
 from tessera.services.computed.preview import Preview
+from tessera.services.event_removal import EventRemover
 from tessera.services.profile_reader import ProfileReader
 from tessera.services.stream_shares import Share
 from tessera.storage import aws
 from tessera.storage.expiry_jobs import ExpiryJobStore
 from tessera.storage.profile_table import ProfileTable
 from tessera.storage.registry import Registry
+from tessera.storage.stored_events import StoredEvents
 from tests.integration.conftest import ORG, Answer, Caller
 from tests.integration.executors import Inline
 from tests.integration.expiring_world import ADA, BEGIN, BOB, DAY, HALF_A_YEAR, WAIT_MS, World, extensions, stored
@@ -34,6 +38,8 @@ from tests.integration.hostile import CrashError, HostileClient
 from tests.integration.ingest_machine import MACHINE_ROLE
 from tests.integration.test_batches_crashes import Life, Mortal
 from tests.integration.test_datasets_api import EVENT, PROFILE, TENANT, create, patch, read, settings
+
+OTHER_BATCH = "01J00000000000000000000001"
 
 
 @pytest.fixture
@@ -339,6 +345,27 @@ def test_events_are_stored_until_they_have_been_expired_for_long(world: World) -
     assert others == [(BEGIN - age * DAY + 300 * DAY + KEPT_MS) // 1000 for age in (10, 0)]
     world.run(world.set_ttl(None))
     assert list(world.stored_until().values()) == [first, None, None]
+
+
+def test_copies_are_stored_as_long_as_events_are(world: World) -> None:
+    """And one that takes the place of the event after that is stored as long as it is said by then."""
+    first = world.accept("e1", BEGIN - 10 * DAY)
+    repeat = PlacedRow(batch_place(world.now_ms, OTHER_BATCH, 0, 0), first.row)
+    world.write(first)
+    world.write(repeat)
+    until = (BEGIN + 20 * DAY + KEPT_MS) // 1000
+    assert world.run(world.set_ttl("P30D")).counts == {"identities": 1, "stamped": 2, "deleted": 0}
+    events = StoredEvents(aws.dynamodb(), aws.profile_table())
+    both = list(events.each(world.tenant, ADA.xid(world.tenant), world.dataset_id))
+    assert [(one.place, one.stored_until_s) for one in both] == [(first.place, until), (repeat.place, until)]
+    assert both[0].key == both[1].key
+    # The batch goes after the TTL was raised, and before the job has come to the copy.
+    world.set_ttl("P300D")
+    remover = EventRemover(world.configurations, world.table, clock_ms=world.clock_ms)
+    shown = world.table.stored_events(world.tenant, [Event(ADA.xid(world.tenant), both[0].key, "", first.place, {})])
+    remover.remove(world.tenant, lambda place: place == first.place, list(shown.values()))
+    (left,) = events.each(world.tenant, ADA.xid(world.tenant), world.dataset_id)
+    assert (left.place, left.stored_until_s) == (repeat.place, (BEGIN + 290 * DAY + KEPT_MS) // 1000)
 
 
 def test_the_tasks_do_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,7 +91,13 @@ class World:
     def change(self, mutate: Any) -> Configuration:
         return self.configurations.change(TENANT, mutate)
 
-    def write(self, dataset: str, *rows: tuple[Sequence[Identity], Mapping[str, Any]], at_ms: int = NOW - HOUR) -> None:
+    def write(
+        self,
+        dataset: str,
+        *rows: tuple[Sequence[Identity], Mapping[str, Any]],
+        at_ms: int = NOW - HOUR,
+        batch: str = BATCH,
+    ) -> None:
         """Write rows; the first identity of each is the primary one."""
         kind = DatasetKind.RECORD if dataset in {CRM, LOYALTY} else DatasetKind.EVENT
         placed = []
@@ -101,7 +107,7 @@ class World:
             for one in identities:
                 primary = {"primary": True} if one == identities[0] else {}
                 ids.setdefault(one.namespace, []).append({"id": one.value, **primary})
-            place = batch_place(at_ms, BATCH, 0, next(self.places))
+            place = batch_place(at_ms, batch, 0, next(self.places))
             placed.append(PlacedRow(place, accept({"identityMap": ids, **body}, kind, 100)))
         writer = ProfileWriter(self.configurations, self.table, Inline(), clock_ms=lambda: NOW)
         writer.apply(TENANT, dataset, placed)

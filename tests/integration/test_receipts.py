@@ -133,12 +133,14 @@ class TestDatasets:
 
     def test_events(self, deletes: Deletes) -> None:
         deletes.ingest([event(1, of=CANARY), event(2, of=CANARY)], EVENTS)
-        assert found_in_tables() == {"profiles E"}
+        deletes.ingest([event(2, of=CANARY)], EVENTS)
+        assert found_in_tables() == {"profiles C", "profiles E"}
         job = deletes.delete({"dataSetId": EVENTS})["id"]
         assert found_in_tables() == set()
         assert kinds() == {"H": 2}
         (table,) = receipt(deletes, job)["swept"]
-        assert (table["deleted"]["events"], table["deleted"]["streamsDeleted"]) == (2, 2)
+        deleted = table["deleted"]
+        assert (deleted["events"], deleted["eventCopies"], deleted["streamsDeleted"]) == (2, 1, 2)
 
     def test_when_what_was_missed_is_found_by_the_last_look(self, deletes: Deletes, monkeypatch: Any) -> None:
         """A writer that nobody waited for brings something back: it is found, deleted, and looked for again."""
@@ -231,7 +233,23 @@ def test_a_batch_s(deletes: Deletes) -> None:
     told = receipt(deletes, job)
     assert told["target"] == {"datasetId": EVENTS, "batchId": batch}
     assert (told["swept"][0]["deleted"]["events"], told["swept"][0]["deleted"]["streamsSettled"]) == (2, 2)
-    assert len(told["limits"]) == 2
+    assert len(told["limits"]) == 1
+
+
+def test_a_batch_s_of_whose_events_others_have_copies(deletes: Deletes) -> None:
+    """What it had first is shown from the other batch; what the other one had first stays as it is."""
+    deletes.ingest([event(1, of="other")], EVENTS)
+    batch = deletes.ingest([event(1, of=CANARY), event(2, of=CANARY)], EVENTS)
+    deletes.ingest([event(2, of="other")], EVENTS)
+    assert found_in_tables() == {"profiles C", "profiles E"}
+    job = deletes.asked({"batchId": batch})
+    assert purge_machine.run(job, times=2) == "done"
+    assert found_in_tables() == set()
+    assert kinds() == {"H": 2, "S": 2, "E": 2}
+    told = receipt(deletes, job)
+    deleted = told["swept"][0]["deleted"]
+    assert (deleted["events"], deleted["eventCopies"]) == (1, 1)
+    assert told["rescan"]["found"] == 0
 
 
 def test_jobs_of_other_kinds_have_none(deletes: Deletes) -> None:

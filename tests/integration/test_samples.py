@@ -39,6 +39,7 @@ REPORTS = (
     "store",
 )
 MINUTE = 60_000
+OTHER_BATCH = "01J00000000000000000000001"
 
 
 class Clock:
@@ -326,6 +327,7 @@ def test_the_same_event_under_two_identities_of_a_person_counts_once(world: Samp
 def test_insight_into_the_store(world: Sampled) -> None:
     world.write(CRM, ([who(0)], {"x": 1}), ([who(1), who(1, "email")], {"x": 1}))
     world.write(SHOP, ([who(0)], event(1)), ([who(0)], event(2)))
+    world.write(SHOP, ([who(0)], event(1)), batch=OTHER_BATCH)
     world.write(CRM, *(([who(100), who(number, "crmid")], {"x": 1}) for number in range(55)))
     world.write(CRM, *(([who(200), who(1000 + number, "crmid")], {"x": 1}) for number in range(110)))
     data = world.sample()["store"]["data"]
@@ -342,11 +344,13 @@ def test_insight_into_the_store(world: Sampled) -> None:
         CRM: (2, 0, 0),
         SHOP: (0, 1, 2),
     }
+    assert {row["value"]: row["copies"] for row in data["datasets"]} == {CRM: 0, SHOP: 1}
     assert {kind: its["items"] for kind, its in data["items"].items()} == {
         "heads": 3,
         "records": 2,
         "streams": 1,
         "events": 2,
+        "copies": 1,
     }
     assert all(row["bytes"] > 100 for row in data["datasets"])
     cost = data["monthlyCost"]

@@ -40,11 +40,21 @@ class EventPage:
 
 
 class EventKey(NamedTuple):
-    """An event of an identity: its key, and its place when that was read."""
+    """An event of an identity, or a copy of one: its sort key, and its place when that was read."""
 
     xid: Xid
-    key: str
+    sort: str
     place: Place
+
+    @property
+    def key(self) -> str:
+        """Key of the event."""
+        return items.key_of_event(self.sort)
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether it is a copy."""
+        return items.is_copy(self.sort)
 
 
 class EventTable(EventCopies):
@@ -260,9 +270,9 @@ class EventTable(EventCopies):
     def events_between(
         self, tenant: Tenant, xid: Xid, dataset_id: str, low: str, high: str
     ) -> tuple[list[EventKey], int]:
-        """List an identity's events in a dataset whose place is from ``low`` up to ``high``, without their bodies.
+        """List an identity's events in a dataset, and copies of them, whose place is from ``low`` up to ``high``.
 
-        Also tells how many events were looked at.
+        Without their bodies. Also tells how many were looked at.
         """
         request: dict[str, Any] = {
             "TableName": self._table,
@@ -271,7 +281,8 @@ class EventTable(EventCopies):
             "ProjectionExpression": "sk, p",
             "ExpressionAttributeValues": {
                 ":pk": {"S": items.partition(tenant, xid)},
-                ":first": {"S": items.event_sort("")},
+                # Copies sort before events.
+                ":first": {"S": items.copies_sort(dataset_id)},
                 ":last": {"S": items.event_sort(_END_OF_TIME)},
                 ":dataset": {"S": dataset_id},
                 ":low": {"S": low},
@@ -283,9 +294,7 @@ class EventTable(EventCopies):
         looked_at = 0
         while True:
             answer = self._client.query(**request)
-            found += [
-                EventKey(xid, items.key_of_event(item["sk"]["S"]), Place(item["p"]["S"])) for item in answer["Items"]
-            ]
+            found += [EventKey(xid, item["sk"]["S"], Place(item["p"]["S"])) for item in answer["Items"]]
             looked_at += answer["ScannedCount"]
             if "LastEvaluatedKey" not in answer:
                 return found, looked_at

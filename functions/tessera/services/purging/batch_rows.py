@@ -62,7 +62,7 @@ class Store(CountedEvents, Protocol):
     def events_between(
         self, tenant: Tenant, xid: Xid, dataset_id: str, low: str, high: str
     ) -> tuple[list[EventKey], int]:
-        """List the events at places between two, and tell how many were looked at."""
+        """List the events and copies at places between two, and tell how many were looked at."""
 
 
 class BatchRows:
@@ -95,19 +95,18 @@ class BatchRows:
 
     def _find(self, tenant: Tenant, job: Purge, places: Places, xid: Xid) -> Reached:
         keys, items = self._store.events_between(tenant, xid, job.dataset_id, places.low, places.high)
-        events = [event for event in keys if places.has(event.place)]
-        copies = [EventKey(xid, one.key, one.place) for one in self._store.copies(tenant, xid, job.dataset_id)]
-        mine = [copy for copy in copies if places.has(copy.place)]
-        counts = {EVENTS: len(events), COPIES: len(mine), SETTLED: int(bool(events))}
-        return Reached(counts, items + len(copies), events=[*events, *mine, *self._lost(tenant, job, xid, copies)])
+        mine = [one for one in keys if places.has(one.place)]
+        copies = sum(one.is_copy for one in mine)
+        counts = {EVENTS: len(mine) - copies, COPIES: copies, SETTLED: int(copies < len(mine))}
+        return Reached(counts, items, events=[*mine, *self._lost(tenant, job, xid)])
 
-    def _lost(self, tenant: Tenant, job: Purge, xid: Xid, copies: Sequence[EventKey]) -> list[EventKey]:
-        """Return the copies that nothing is shown of at a lower place."""
-        if not copies:
+    def _lost(self, tenant: Tenant, job: Purge, xid: Xid) -> list[EventKey]:
+        """Return the copies of an identity's events of which nothing is shown at a lower place."""
+        if not self._store.copies(tenant, xid, job.dataset_id):
             return []
-        events, _ = self._store.events_between(tenant, xid, job.dataset_id, "0", END_OF_TIME)
-        shown = {event.key: event.place for event in events}
-        return [copy for copy in copies if shown.get(copy.key, END_OF_TIME) > copy.place]
+        keys, _ = self._store.events_between(tenant, xid, job.dataset_id, "0", END_OF_TIME)
+        shown = {one.key: one.place for one in keys if not one.is_copy}
+        return [one for one in keys if one.is_copy and shown.get(one.key, END_OF_TIME) > one.place]
 
     def delete(self, tenant: Tenant, job: Purge, found: Reached) -> None:
         """Delete what was found; an event that another batch brought by now stays."""

@@ -12,7 +12,7 @@ from tessera.domain.configuration import DatasetKind
 from tessera.domain.graph import Head, LinkRules
 from tessera.domain.identity import Xid
 from tessera.domain.place import Place, later
-from tessera.domain.profile import Event, EventStream
+from tessera.domain.profile import EventStream
 from tessera.domain.purge import COPIES, EVENTS, LINKS, REBUILT, RECORDS, REDUCED, STREAMS, Purge
 from tessera.domain.tenant import Tenant
 from tessera.domain.upsert import UpdatedFragment
@@ -22,7 +22,6 @@ from tessera.services.lease import Configurations
 from tessera.services.purging.shares import Position, Share
 from tessera.storage.event_table import EventKey
 from tessera.storage.person_index import IndexPage
-from tessera.storage.profile_items import copy_sort, event_sort
 from tessera.storage.record_items import ReadRecord, record_sort
 from tessera.storage.registry import LostRaceError
 from tessera.storage.stream_items import stream_sort
@@ -45,7 +44,6 @@ class Reached:
     records: Sequence[Xid] = ()
     reduced: Sequence[tuple[ReadRecord, UpdatedFragment]] = ()
     events: Sequence[EventKey] = ()
-    copies: Sequence[Event] = ()
     streams: Sequence[Xid] = ()
     rebuilt: Sequence[EventStream] = ()
     links: Collection[tuple[Xid, Xid]] = ()
@@ -88,10 +86,7 @@ class Store(StreamStore, Protocol):
     def events_between(
         self, tenant: Tenant, xid: Xid, dataset_id: str, low: str, high: str
     ) -> tuple[list[EventKey], int]:
-        """List the events at places between two, and tell how many were looked at."""
-
-    def copies(self, tenant: Tenant, xid: Xid, dataset_id: str) -> list[Event]:
-        """Read the copies of an identity's events in the dataset."""
+        """List the events and copies at places between two, and tell how many were looked at."""
 
     def delete_at_or_below(self, tenant: Tenant, xid: Xid, sort: str, cutoff: Place) -> None:
         """Delete an item, unless it has a place above the cutoff by now."""
@@ -170,10 +165,7 @@ class DatasetRows:
         sort = record_sort(dataset_id)
         self._each(lambda xid: self._store.delete_at_or_below(tenant, xid, sort, cutoff), found.records)
         self._each(lambda item: self._reduce(tenant, job, *item), found.reduced)
-        self._each(
-            lambda event: self._store.delete_at_or_below(tenant, event.xid, event_sort(event.key), cutoff), found.events
-        )
-        self._each(lambda copy: self._store.delete_at_or_below(tenant, copy.xid, copy_sort(copy), cutoff), found.copies)
+        self._each(lambda event: self._store.delete_at_or_below(tenant, event.xid, event.sort, cutoff), found.events)
         sort = stream_sort(dataset_id)
         self._each(lambda xid: self._store.delete_at_or_below(tenant, xid, sort, cutoff), found.streams)
         self._rebuild(tenant, job, found.rebuilt)
@@ -188,19 +180,16 @@ class DatasetRows:
         for keys, looked_at in read:
             events += keys
             items += looked_at
-        copies: list[Event] = []
-        for of_one in self._executor.map(lambda xid: self._store.copies(tenant, xid, job.dataset_id), xids):
-            copies += [copy for copy in of_one if copy.place <= job.cutoff]
-            items += len(of_one)
         dead = [xid for xid, stream in streams.items() if stream.place <= job.cutoff]
         stale = [
             stream
             for stream in streams.values()
             if stream.place > job.cutoff and not stream.state.is_current(job.cutoff)
         ]
-        counts = {EVENTS: len(events), COPIES: len(copies), STREAMS: len(dead), REBUILT: len(stale)}
+        copies = sum(event.is_copy for event in events)
+        counts = {EVENTS: len(events) - copies, COPIES: copies, STREAMS: len(dead), REBUILT: len(stale)}
         later_ones = frozenset(streams) - frozenset(dead)
-        return Reached(counts, items, later_ones, events=events, copies=copies, streams=dead, rebuilt=stale)
+        return Reached(counts, items, later_ones, events=events, streams=dead, rebuilt=stale)
 
     def _with_links(self, tenant: Tenant, job: Purge, found: Reached, xids: Sequence[Xid]) -> Reached:
         """Add the links that the dataset asserted of identities.

@@ -80,7 +80,7 @@ class Arrival(NamedTuple):
 class EventWriter:
     """Writes the events of one dataset under one lease; ``clock_ms`` tells the time in milliseconds since 1970.
 
-    ``replaced`` are the batches whose events give way: the rows replace them, or they are being deleted.
+    ``replaced`` are the batches that the rows replace: events of theirs give way.
     ``cutoff_now`` reads where the last delete was that reached an identity's events, strongly consistent, and raises
     ConfigurationChangedError when the lease does not know it.
     """
@@ -351,7 +351,7 @@ class EventWriter:
     def _replaces(self, event: Event, known: Event) -> bool:
         """Tell whether an event takes the place of what is stored of it: of two bodies the lower place wins (law 3).
 
-        What a replayed batch brought gives way to the batch that replays it, also where they say the same.
+        What a batch brought that is replayed or being deleted gives way, also where both say the same.
         """
         return self._is_replay(known) or (event.place < known.place and event.body != known.body)
 
@@ -363,7 +363,7 @@ class EventWriter:
         return event.place < known.place and not survives(event.place, self._cutoff_now(event.xid))
 
     def _is_replay(self, known: Event) -> bool:
-        return bool(self._replaced) and batch_id_of(known.place) in self._replaced
+        return self._dataset.is_leaving(known.place) or batch_id_of(known.place) in self._replaced
 
     def _rebuilt(self, stream: EventStream, cutoff: Place | None, now_ms: int, without: Collection[str] = ()) -> State:
         horizon = self._dataset.horizon_ms(now_ms)

@@ -264,7 +264,7 @@ class StorageStack(Stack):
         delete: Sequence[str] = (),
         delete_versions: Sequence[str] = (),
     ) -> None:
-        """Let a function list and read, write, tag or delete objects below the prefixes named; also versions, for good."""
+        """Let a function list and read, write, tag or delete objects below prefixes; versions of them also for good."""
         if read:
             to.allow(["s3:GetObject", "s3:GetObjectVersion"], self.lake_objects(read))
         if read or listed:

@@ -310,7 +310,7 @@ def test_who_may_let_rows_go(aws: Deployment) -> None:
         for one in granted(aws, name)
         if "s3:PutObjectTagging" in as_list(one["Action"])
     }
-    assert found == dict.fromkeys(("tessera-purge-discard", "tessera-purge-settle"), ["/places/*"])
+    assert found == {"tessera-purge-discard": ["/places/*"], "tessera-purge-settle": ["/places/*"]}
 
 
 def test_who_may_delete_for_good(aws: Deployment) -> None:

@@ -78,7 +78,7 @@ def test_lake(aws: Deployment) -> None:
     assert (rules["places"]["Prefix"], rules["places"]["ExpirationInDays"]) == ("places/", PLACES_DAYS)
     (tag,) = rules["places"]["TagFilters"]
     assert f"{tag['Key']}={tag['Value']}" == LET_GO
-    assert PLACES_DAYS > max(RECOVERY_DAYS, MESSAGE_DAYS)
+    assert max(RECOVERY_DAYS, MESSAGE_DAYS) < PLACES_DAYS
     assert bucket["DeletionPolicy"] == "Retain"
 
 

@@ -182,7 +182,7 @@ def _limits(job: Purge) -> list[str]:
     if not job.batch_id:
         return []
     streamed = [
-        "The batch is older than the keeping of places: its rows were shown until this job came to them, and a message of "
+        "The batch is older than the keeping of places: its rows were shown until this job came to them. A message of "
         "theirs that is delivered once more, as a dead letter is when it is put back in line, brings its event back: "
         "delete the batch again."
     ]

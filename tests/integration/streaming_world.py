@@ -117,6 +117,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> StreamingWorld:
 
 
 def begun(monkeypatch: pytest.MonkeyPatch) -> StreamingWorld:
-    world = StreamingWorld(now_ms=time.time_ns() // 1_000_000)
+    """Make one whose clock is at the beginning of a window."""
+    window_ms = stream_queues.WINDOW_S * 1000
+    world = StreamingWorld(now_ms=time.time_ns() // 1_000_000 // window_ms * window_ms)
     monkeypatch.setattr(time, "time_ns", lambda: world.now_ms * 1_000_000)
     return world

@@ -151,13 +151,16 @@ def _remains(job: Purge, rescan: Rescan, exported: Sequence[str]) -> list[tuple[
                 "rows of streamed messages, before and after they are gathered into batches",
                 "stream/ in the data lake, and batches completed after the delete",
                 days_on(LAKE_DAYS),
-            ),
-            (
-                "hashes of the places of streamed rows: a restore and messages that come again are judged by them",
-                "places/ in the data lake",
-                days_on(PLACES_DAYS),
-            ),
+            )
         ]
+        if job.rows or not job.batch_id:
+            remains.append(
+                (
+                    "hashes of the places of streamed rows: a restore and messages that come again are judged by them",
+                    "places/ in the data lake",
+                    days_on(PLACES_DAYS),
+                )
+            )
     else:
         target = f"batch {job.batch_id}" if job.batch_id else f"the batches of dataset {job.dataset_id}"
         remains += [

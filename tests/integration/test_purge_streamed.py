@@ -8,7 +8,7 @@ from typing import Any
 import boto3
 import pytest
 
-from api import purges, system_jobs
+from api import entities, erasures, purges, system_jobs
 from jobs import purge, stream
 from ops.replay import replay
 from tessera.domain.configuration import DatasetSettings
@@ -110,6 +110,36 @@ class TestStreamed:
         assert sorted(row["_id"] for batch in client.batches() for row in client.rows(batch["id"])) == [
             *("e0", "e1", "e2", "e3"),
         ]
+
+    def test_whoever_reads_passes_over_them(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in range(6):
+            client.send(message(event(name), EVENTS))
+        messages = waiting("stream")
+        stream.process(event_of(messages[::2]), None)
+        close_windows(monkeypatch)
+        (batch,) = client.batches(dataSet=EVENTS)
+        with monkeypatch.context() as later:
+            advance(later, 3600)
+            stream.process(event_of(messages[1::2]), None)
+        assert ask(client, batch["id"]).status == 200
+        query = {
+            "schema.name": "_xdm.context.experienceevent",
+            "relatedSchema.name": "_xdm.context.profile",
+            "relatedEntityId": "c1",
+            "relatedEntityIdNS": "CRM",
+            "limit": "1",
+        }
+        pages: list[list[str]] = []
+        while len(pages) < 3:
+            page = client.call(entities.handler, "GET", "/data/core/ups/access/entities", query=query).json()
+            pages.append([child["entityId"] for child in page["children"]])
+            query["start"] = page["_page"]["next"]
+        assert (sorted(pages), query["start"]) == ([["e1"], ["e3"], ["e5"]], "")
+        # Who asks for all that is stored of somebody is told which of it is deleted.
+        body = {"entityId": "c1", "entityIdNS": {"code": "CRM"}}
+        told = client.call(erasures.handler, "POST", erasures.SUBJECT, body=body).json()
+        found = {one["body"]["_id"]: one["deleted"] for one in told["pieces"] if one["kind"] == "event"}
+        assert found == {f"e{name}": name % 2 == 0 for name in range(6)}
 
     def test_long_after_what_was_staged_is_gone(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         first = self.gathered(client, monkeypatch, 1)

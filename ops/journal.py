@@ -22,7 +22,6 @@ from tessera.domain.times import parse_ms
 from tessera.services.restoring import UNKNOWN, Restoring
 from tessera.storage.batches import BatchStore
 from tessera.storage.configuration import ConfigurationStore
-from tessera.storage.deleted_rows import DeletedRows
 from tessera.storage.erasures import HoldRegister
 from tessera.storage.journal import Journal
 from tessera.storage.profile_table import ProfileTable
@@ -39,7 +38,6 @@ def replay(bucket: str, profiles: str, registry: str, restored_to_ms: int) -> di
         ConfigurationStore(dynamodb, registry, lambda: rows),
         BatchStore(Registry(dynamodb, registry)),
         rows,
-        DeletedRows(Registry(dynamodb, registry)),
         ProfileTable(dynamodb, profiles),
         HoldRegister(Registry(dynamodb, registry)),
     )

@@ -26,7 +26,6 @@ from tessera.domain.purge import BATCH, DATASET
 from tessera.domain.tenant import Tenant
 from tessera.services.erasure.accepting import HELD
 from tessera.services.erasure.holds import LIFT, LIFTED
-from tessera.services.purging.kept import messages_until_s
 from tessera.storage.registry import LostRaceError
 
 # A delete was accepted a moment after it was asked for, and clocks are apart.
@@ -61,13 +60,6 @@ class Rows(Protocol):
 
     def keep(self, tenant: Tenant, dataset_id: str, batch_id: str, places: PlaceSet) -> None:
         """Have them kept, also if they were let go. Safe to repeat."""
-
-
-class DeletedRows(Protocol):
-    """The restored notes of deleted batches of streamed rows: ``storage.deleted_rows.DeletedRows``."""
-
-    def note(self, tenant: Tenant, dataset_id: str, batch_id: str, places: PlaceSet, until_s: int) -> None:
-        """Note one; it is forgotten after ``until_s``, in seconds since 1970."""
 
 
 class Batches(Protocol):
@@ -123,7 +115,6 @@ class Restoring:
         configurations: Configurations,
         batches: Batches,
         rows: Rows,
-        deleted_rows: DeletedRows,
         heads: Heads,
         register: Register,
     ) -> None:
@@ -131,7 +122,6 @@ class Restoring:
         self._configurations = configurations
         self._batches = batches
         self._rows = rows
-        self._deleted_rows = deleted_rows
         self._heads = heads
         self._register = register
 
@@ -164,7 +154,7 @@ class Restoring:
         elif kind == BATCH and entry["prefix"]:
             self._hide(tenant, entry, lambda dataset: dataset.without_batch(entry["prefix"]))
         elif kind == BATCH and (rows := self._rows.get(tenant, entry["dataset"], entry["batch"])) is not None:
-            self._hide_rows(tenant, entry, rows)
+            self._hide(tenant, entry, lambda dataset: dataset.without_rows(entry["batch"], rows))
         else:
             return UNKNOWN
         return kind
@@ -181,11 +171,6 @@ class Restoring:
         except NotFoundError:
             # It came after the instant: nothing of it is there, but for what was streamed before it was gathered.
             return
-
-    def _hide_rows(self, tenant: Tenant, entry: Mapping[str, Any], rows: PlaceSet) -> None:
-        dataset_id, batch_id = entry["dataset"], entry["batch"]
-        self._hide(tenant, entry, lambda dataset: dataset.without_rows(batch_id, rows))
-        self._deleted_rows.note(tenant, dataset_id, batch_id, rows, messages_until_s(entry["at"]))
 
     def _keep_rows(self, tenant: Tenant) -> None:
         """See to it that what a configuration names is there: its delete may have been done after the instant."""

@@ -32,10 +32,6 @@ class DeletedRows:
         sort = f"{places.high}#{batch_id}"
         return [self._registry.putting(_partition(tenant, dataset_id), sort, document, expires_s=until_s)]
 
-    def note(self, tenant: Tenant, dataset_id: str, batch_id: str, places: PlaceSet, until_s: int) -> None:
-        """Note a batch. Safe to repeat."""
-        self._registry.write(self.noting(tenant, dataset_id, batch_id, places, until_s))
-
     def around(self, tenant: Tenant, dataset_id: str, low: Place, high: Place) -> list[str]:
         """List the batches of a dataset that have a row at or above ``low``, and one at or below ``high``."""
         behind = self._registry.each(_partition(tenant, dataset_id), after=low)

@@ -49,13 +49,14 @@ class PurgeFunctions(Construct):
             self.discard,
             read=["jobs"],
             listed=["raw", "staged", "rejected"],
-            write=["jobs"],
+            write=["jobs", "places"],
+            tag=["places"],
             delete_versions=["raw", "staged", "rejected", "jobs"],
         )
 
         self.settle = task("settle")
         storage.allow_registry(self.settle, _GET, _PUT)
-        storage.grant_lake(self.settle, read=["jobs"])
+        storage.grant_lake(self.settle, read=["jobs"], write=["places"], tag=["places"])
 
         self.fail = task("fail")
         storage.allow_registry(self.fail, _GET, _PUT)

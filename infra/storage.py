@@ -94,6 +94,13 @@ class Lake(Construct):
                 s3.LifecycleRule(id="samples", prefix="samples/", expiration=Duration.days(400)),
                 # Longer than any message stays in the queue or among the dead letters.
                 s3.LifecycleRule(id="stream", prefix="stream/", expiration=Duration.days(30)),
+                # Longer than a restore, or a message, may still ask which rows a batch had.
+                s3.LifecycleRule(
+                    id="places",
+                    prefix="places/",
+                    tag_filters={"state": "let-go"},
+                    expiration=Duration.days(40),
+                ),
             ],
             removal_policy=RemovalPolicy.RETAIN,
         )
@@ -232,6 +239,7 @@ class StorageStack(Stack):
     def grant_registry(self, to: ServiceFunction, *, write: bool = False) -> None:
         """Let a function read the registry, and write it."""
         self._grant_table(self.tables.registry, to, write=write)
+        self._grant_named_rows(to)
 
     def allow_profile(self, to: ServiceFunction, *actions: str) -> None:
         """Let a function make just these calls on the profile table."""
@@ -242,6 +250,8 @@ class StorageStack(Stack):
         """Let a function make just these calls on the registry."""
         to.allow(actions, [self.tables.registry.table_arn])
         self._grant_key(to)
+        if "dynamodb:GetItem" in actions:
+            self._grant_named_rows(to)
 
     def grant_lake(
         self,
@@ -250,10 +260,11 @@ class StorageStack(Stack):
         read: Sequence[str] = (),
         listed: Sequence[str] = (),
         write: Sequence[str] = (),
+        tag: Sequence[str] = (),
         delete: Sequence[str] = (),
         delete_versions: Sequence[str] = (),
     ) -> None:
-        """Let a function list and read, write or delete objects below the prefixes named; also versions, for good."""
+        """Let a function list and read, write, tag or delete objects below prefixes; versions of them also for good."""
         if read:
             to.allow(["s3:GetObject", "s3:GetObjectVersion"], self.lake_objects(read))
         if read or listed:
@@ -268,11 +279,13 @@ class StorageStack(Stack):
                 ["s3:PutObject", "s3:AbortMultipartUpload"],
                 self.lake_objects(write),
             )
+        if tag:
+            to.allow(["s3:PutObjectTagging"], self.lake_objects(tag))
         if delete:
             to.allow(["s3:DeleteObject"], self.lake_objects(delete))
         if delete_versions:
             to.allow(["s3:DeleteObjectVersion"], self.lake_objects(delete_versions))
-        self.acknowledge_lake(to.role, {*read, *write, *delete, *delete_versions})
+        self.acknowledge_lake(to.role, {*read, *write, *tag, *delete, *delete_versions})
         self._grant_key(to)
 
     def lake_objects(self, prefixes: Iterable[str]) -> list[str]:
@@ -290,6 +303,10 @@ class StorageStack(Stack):
     def _grant_table(self, table: dynamodb.Table, to: ServiceFunction, *, write: bool) -> None:
         to.allow([*READ, *(WRITE if write else ())], [table.table_arn])
         self._grant_key(to)
+
+    def _grant_named_rows(self, to: ServiceFunction) -> None:
+        """Let a function that reads configurations read which streamed rows they say are being deleted."""
+        self.grant_lake(to, read=["places"])
 
     def _grant_key(self, to: ServiceFunction) -> None:
         if self.key:

@@ -101,7 +101,7 @@ class Streaming(Construct):
 
         self.close = task("close")
         storage.allow_registry(self.close, "dynamodb:GetItem", "dynamodb:PutItem")
-        storage.grant_lake(self.close, read=["stream", "jobs"], write=["stream", "raw", "rejected", "jobs"])
+        storage.grant_lake(self.close, read=["stream", "jobs"], write=["stream", "raw", "rejected", "jobs", "places"])
         self.windows.let_send(self.close, "WINDOW_QUEUE_URL")
         self.windows.feed(self.close, at_once=1, concurrency=2)
         let_sample(self.close, settings)

@@ -26,15 +26,18 @@ from tessera.storage.erasures import HoldRegister
 from tessera.storage.journal import Journal
 from tessera.storage.profile_table import ProfileTable
 from tessera.storage.registry import Registry
+from tessera.storage.streamed_rows import StreamedRows
 
 
 def replay(bucket: str, profiles: str, registry: str, restored_to_ms: int) -> dict[str, int]:
     """Replay the journal in a bucket into two tables; answer how many deletes of each kind."""
-    dynamodb = boto3.client("dynamodb")
+    dynamodb, s3 = boto3.client("dynamodb"), boto3.client("s3")
+    rows = StreamedRows(s3, bucket)
     restoring = Restoring(
-        Journal(boto3.client("s3"), bucket),
-        ConfigurationStore(dynamodb, registry),
+        Journal(s3, bucket),
+        ConfigurationStore(dynamodb, registry, lambda: rows),
         BatchStore(Registry(dynamodb, registry)),
+        rows,
         ProfileTable(dynamodb, profiles),
         HoldRegister(Registry(dynamodb, registry)),
     )

@@ -37,6 +37,7 @@ from tessera.storage.purge_lake import PurgeLake
 from tessera.storage.purges import PurgeStore
 from tessera.storage.registry import Registry
 from tessera.storage.stream_lake import StreamLake
+from tessera.storage.streamed_rows import StreamedRows
 
 _logger = Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME", "purge"))
 _task = task_maker(_logger, lambda event: {"share": event.get("share", {}).get("name")})
@@ -63,6 +64,11 @@ def _notes() -> PurgeLake:
 
 
 @cache
+def _streamed_rows() -> StreamedRows:
+    return StreamedRows(aws.s3(), aws.lake_bucket())
+
+
+@cache
 def _index() -> PersonIndex:
     return PersonIndex(aws.dynamodb(), aws.profile_table())
 
@@ -76,6 +82,7 @@ def _course() -> Course:
         Journal(aws.s3(), aws.lake_bucket()),
         _index(),
         _lake(),
+        _streamed_rows(),
         _notes(),
         ThreadPoolExecutor(aws.CONNECTIONS),
     )
@@ -88,12 +95,12 @@ def _sweeper() -> Sweeper:
     of_datasets = DatasetRows(_configurations(), _index(), table, Linker(table, executor), executor)
     remover = EventRemover(_configurations(), table)
     of_batches = BatchRows(StagedListing(_lake()), places_of_prefix, table, remover, executor)
-    gathered = Gathered(StreamLake(aws.s3(), aws.lake_bucket(), executor))
+    gathered = Gathered(_streamed_rows(), StreamLake(aws.s3(), aws.lake_bucket(), executor))
 
     @lru_cache(maxsize=1)
     def places_of_stream(tenant: Tenant, dataset_id: str, batch_id: str) -> Places:
         places = gathered.places(tenant, dataset_id, batch_id)
-        return Places(min(places, default="0"), max(places, default="0"), places.__contains__)
+        return Places(places.low, places.high, places.__contains__)
 
     of_streams = BatchRows(
         of_datasets,
@@ -147,7 +154,7 @@ def look(tenant: Tenant, job_id: str, event: Event) -> Answer:
 @_task
 def discard(tenant: Tenant, job_id: str, event: Event) -> Answer:
     """Delete from the lake for some minutes, if that was asked for; ``done`` tells whether that was all."""
-    discarder = Discarder(PurgeStore(_registry()), BatchStore(_registry()), _lake(), _notes())
+    discarder = Discarder(PurgeStore(_registry()), BatchStore(_registry()), _lake(), _streamed_rows(), _notes())
     return {**event, "done": discarder.discard(tenant, job_id)}
 
 

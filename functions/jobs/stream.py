@@ -20,6 +20,7 @@ from tessera.storage import aws
 from tessera.storage.queues import ClosingQueue, MessageQueue, closing_of
 from tessera.storage.registry import Registry
 from tessera.storage.stream_lake import StreamLake
+from tessera.storage.streamed_rows import StreamedRows
 from tessera.storage.windows import WindowStore
 
 if TYPE_CHECKING:
@@ -90,6 +91,11 @@ def _stage() -> StreamLake:
 
 
 @cache
+def _streamed_rows() -> StreamedRows:
+    return StreamedRows(aws.s3(), aws.lake_bucket())
+
+
+@cache
 def _messages() -> MessageQueue:
     # For reading only: what is in the queue was sent by the API.
     return MessageQueue(aws.sqs(), "", _stage(), _executor())
@@ -106,8 +112,10 @@ def _processor() -> Processor:
     from tessera.services.profile_writer import ProfileWriter  # noqa: PLC0415
     from tessera.services.schema_versions import SchemaVersions  # noqa: PLC0415
     from tessera.services.streaming.processing import Processor  # noqa: PLC0415
+    from tessera.services.streaming.redelivered import Redelivered  # noqa: PLC0415
     from tessera.services.streaming.windows import Windows  # noqa: PLC0415
     from tessera.storage.configuration import ConfigurationStore  # noqa: PLC0415
+    from tessera.storage.deleted_rows import DeletedRows  # noqa: PLC0415
     from tessera.storage.graph_metrics import GraphMetrics  # noqa: PLC0415
     from tessera.storage.profile_table import ProfileTable  # noqa: PLC0415
 
@@ -120,6 +128,8 @@ def _processor() -> Processor:
         _stage(),
         Windows(WindowStore(client, table), _closings(), aws.window_ms()),
         _notice,
+        Redelivered(DeletedRows(Registry(client, table)), _streamed_rows(), aws.window_ms()).deleted,
+        lambda messages: _logger.info("left deleted", messages=messages),
     )
 
 
@@ -145,5 +155,6 @@ def _closer() -> Closer:
         _closings(),
         _stage(),
         Lake(aws.s3(), aws.lake_bucket()),
+        _streamed_rows(),
         BatchStore(Registry(client, table)),
     )

@@ -169,3 +169,44 @@ def test_streamed_rows_become_batches(client: Client, events: str) -> None:
     failed = listed("failed")[0]["id"]
     told = client.http.get(f"/data/foundation/export/batches/{failed}/meta", params={"path": "row_errors_sample.json"})
     assert told.json()["data"][0]["_errors"][0]["message"] == "an event needs an _id"
+
+
+def test_a_deleted_batch_stays_away_whatever_comes_again(client: Client, outputs: Outputs, tenant: Tenant) -> None:
+    queue = boto3.client("sqs")
+    dataset = client.create_dataset("streamed and deleted", "experienceevent", "unifiedProfile", "unifiedIdentity")
+    now = time.time_ns() // 1_000_000
+
+    def one(number: int, at_ms: int) -> Message:
+        identity = person("again@ex.org")
+        entity = {"_id": f"e{number}", "timestamp": "2026-03-01T08:00:00Z", **identity}
+        sent = message(tenant, dataset, EVENT, entity)
+        return Message(tenant, dataset, stream_place(at_ms, ulid(at_ms, number), None), sent["header"], sent["body"])
+
+    def deliver(*messages: Message) -> None:
+        for sent in messages:
+            body = encoded({"message": sent.to_document()})
+            queue.send_message(QueueUrl=outputs.stream_queue_url, MessageBody=body)
+
+    def seen() -> list[str]:
+        answer = client.events("Email", "again@ex.org")
+        return sorted(child["entityId"] for child in answer.json()["children"]) if answer.status_code == 200 else []
+
+    def is_quiet() -> bool:
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        found = queue.get_queue_attributes(QueueUrl=outputs.stream_queue_url, AttributeNames=names)["Attributes"]  # type: ignore[arg-type]
+        return all(int(number) == 0 for number in found.values())
+
+    gone = [one(number, now) for number in (1, 2)]
+    deliver(*gone)
+    until(lambda: seen() == ["e1", "e2"])
+    listed = {"dataSet": dataset, "status": "success"}
+    (batch,) = until(lambda: client.http.get("/data/foundation/catalog/batches", params=listed).json())
+    job = client.http.post("/data/core/ups/system/jobs", json={"batchId": batch, "lake": True}).json()["id"]
+    assert seen() == []
+    deliver(*gone, one(3, time.time_ns() // 1_000_000))
+    until(lambda: seen() == ["e3"])
+    until(lambda: client.http.get(f"/data/core/ups/system/jobs/{job}").json()["status"] in {"SUCCESS", "FAILED"})
+    assert client.http.get(f"/data/core/ups/system/jobs/{job}/receipt").json()["swept"][0]["deleted"]["events"] == 2
+    deliver(*gone)
+    until(is_quiet)
+    assert seen() == ["e3"]

@@ -237,14 +237,14 @@ def test_who_may_use_the_index_may_only_query_it(aws: Deployment) -> None:
         ("tessera-purge-plan", "jobs", "jobs", ""),
         ("tessera-purge-sweep", "jobs staged stream", "jobs", ""),
         ("tessera-purge-look", "jobs staged stream", "jobs", ""),
-        ("tessera-purge-discard", "jobs", "jobs", ""),
-        ("tessera-purge-settle", "jobs", "", ""),
+        ("tessera-purge-discard", "jobs", "jobs places", ""),
+        ("tessera-purge-settle", "jobs", "places", ""),
         ("tessera-purge-fail", "", "", ""),
         ("tessera-api-inlets", "", "", ""),
         ("tessera-api-batches", "raw", "raw", "raw"),
         ("tessera-api-streaming", "", "stream", ""),
         ("tessera-stream-process", "stream", "stream", ""),
-        ("tessera-stream-close", "stream jobs", "stream raw rejected jobs", ""),
+        ("tessera-stream-close", "stream jobs", "stream raw rejected jobs places", ""),
         ("tessera-api-data-access", "raw staged rejected jobs exports", "", ""),
         ("tessera-ingest-plan", "raw staged jobs", "jobs", ""),
         ("tessera-ingest-validate", "raw jobs", "staged rejected jobs", ""),
@@ -286,8 +286,10 @@ def test_who_may_use_the_index_may_only_query_it(aws: Deployment) -> None:
     ],
 )
 def test_lake(aws: Deployment, function: str, read: str, write: str, delete: str) -> None:
+    # Who reads configurations reads which streamed rows they say are being deleted.
+    named = {"places"} if "dynamodb:GetItem" in actions_on(aws, function, REGISTRY) else set()
     wanted = {
-        "s3:GetObject": set(read.split()),
+        "s3:GetObject": set(read.split()) | named,
         "s3:PutObject": set(write.split()),
         "s3:DeleteObject": set(delete.split()),
     }
@@ -299,6 +301,16 @@ def test_lake(aws: Deployment, function: str, read: str, write: str, delete: str
             for resource in as_list(statement["Resource"])
         }
         assert found == prefixes, action
+
+
+def test_who_may_let_rows_go(aws: Deployment) -> None:
+    found = {
+        name: [resource["Fn::Join"][1][-1] for resource in as_list(one["Resource"])]
+        for name in NAMES
+        for one in granted(aws, name)
+        if "s3:PutObjectTagging" in as_list(one["Action"])
+    }
+    assert found == {"tessera-purge-discard": ["/places/*"], "tessera-purge-settle": ["/places/*"]}
 
 
 def test_who_may_delete_for_good(aws: Deployment) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from aws_cdk.assertions import Match, Template
 
+from tessera.services.purging.kept import MESSAGE_DAYS, PLACES_DAYS, RECOVERY_DAYS
+from tessera.storage.streamed_rows import LET_GO
 from tests.infra.deployment import Deployment
 
 
@@ -73,6 +75,10 @@ def test_lake(aws: Deployment) -> None:
         ("jobs/", 30),
         ("rejected/", 30),
     }
+    assert (rules["places"]["Prefix"], rules["places"]["ExpirationInDays"]) == ("places/", PLACES_DAYS)
+    (tag,) = rules["places"]["TagFilters"]
+    assert f"{tag['Key']}={tag['Value']}" == LET_GO
+    assert max(RECOVERY_DAYS, MESSAGE_DAYS) < PLACES_DAYS
     assert bucket["DeletionPolicy"] == "Retain"
 
 

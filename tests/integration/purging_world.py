@@ -32,16 +32,20 @@ from tessera.services.ingestion.staged import written
 from tessera.services.profile_reader import Person, ProfileReader
 from tessera.services.profile_writer import ProfileWriter
 from tessera.services.purging.accepting import Purges, Wanted
+from tessera.services.streaming.gathered import Gathered
 from tessera.services.sweep import Sweep
 from tessera.storage import aws
 from tessera.storage.batches import BatchStore
 from tessera.storage.configuration import ConfigurationStore
+from tessera.storage.deleted_rows import DeletedRows
 from tessera.storage.jobs import DeletionStore
 from tessera.storage.journal import Journal
 from tessera.storage.lake import Lake
 from tessera.storage.profile_table import ProfileTable
 from tessera.storage.purges import PurgeStore
 from tessera.storage.registry import Registry
+from tessera.storage.stream_lake import StreamLake
+from tessera.storage.streamed_rows import StreamedRows
 from tests.integration import purge_machine
 from tests.integration.conftest import ORG
 from tests.integration.executors import Inline
@@ -58,14 +62,10 @@ SPENT = "spent"
 
 
 class Nothing:
-    """Starts nothing, and knows of nothing that was streamed."""
+    """Starts nothing."""
 
     def start(self, name: str, document: Mapping[str, Any]) -> None:
         """Do nothing."""
-
-    def is_known(self, tenant: Tenant, dataset_id: str, batch_id: str) -> bool:
-        """Know none."""
-        return False
 
 
 @dataclass
@@ -129,6 +129,7 @@ class World:
         self.configurations = ConfigurationStore(aws.dynamodb(), aws.registry_table())
         self.table = ProfileTable(aws.dynamodb(), aws.profile_table())
         self.registry = Registry(aws.dynamodb(), aws.registry_table())
+        self.rows = StreamedRows(aws.s3(), aws.lake_bucket())
 
     def tick(self) -> int:
         self.now_ms += 1000
@@ -186,7 +187,8 @@ class World:
             self.configurations,
             PurgeStore(self.registry),
             BatchStore(self.registry),
-            Nothing(),
+            Gathered(self.rows, StreamLake(aws.s3(), aws.lake_bucket(), Inline())),
+            DeletedRows(self.registry),
             Journal(aws.s3(), aws.lake_bucket()),
             Nothing(),
             clock_ms=lambda: at_ms,

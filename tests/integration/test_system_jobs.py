@@ -306,6 +306,7 @@ class TestWhatComesBetween:
             Nothing(),
             Nothing(),
             Nothing(),
+            Nothing(),
             clock_ms=lambda: next(now),
             pause=pauses.append,
         )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Self
 
 from tessera.domain.computed.attribute import ComputedAttribute
@@ -19,7 +21,8 @@ from tessera.domain.identity import (
     Namespace,
 )
 from tessera.domain.merge_policy import MergePolicy
-from tessera.domain.place import Place, survives
+from tessera.domain.place import Place, later, survives
+from tessera.domain.place_set import PlaceSet
 from tessera.domain.upsert import Action
 
 
@@ -36,10 +39,11 @@ class DatasetSettings:
     """What the profile store needs to know of a dataset.
 
     ``cutoff`` is the place of the dataset's last delete: nothing at or below it is read any more. ``deleted`` are the
-    beginnings of places of batches whose events are being deleted: nor are those. ``off`` are the spans of places,
-    after the first and up to the second, in which profiles were switched off; ``None`` is no end yet. ``schema`` is the
-    id of its registered schema, empty for one of the built-in classes; ``partial_rows`` says that its rows need not
-    have all the fields that this schema requires. ``expiry`` is set once the dataset has had a TTL.
+    beginnings of places of batches whose events are being deleted, ``deleted_rows`` by batch the places of those that
+    gather streamed rows: nor are those. ``off`` are the spans of places, after the first and up to the second, in which
+    profiles were switched off; ``None`` is no end yet. ``schema`` is the id of its registered schema, empty for one of
+    the built-in classes; ``partial_rows`` says that its rows need not have all the fields that this schema requires.
+    ``expiry`` is set once the dataset has had a TTL.
     """
 
     id: str
@@ -53,6 +57,7 @@ class DatasetSettings:
     partial_rows: bool = False
     expiry: Expiry | None = None
     deleted: tuple[str, ...] = ()
+    deleted_rows: Mapping[str, PlaceSet] = field(default_factory=dict)
 
     def horizon_ms(self, at_ms: int) -> int:
         """Return the time up to which events have expired at an instant (contract: profile-api §10)."""
@@ -71,7 +76,17 @@ class DatasetSettings:
 
     def holds(self, place: Place) -> bool:
         """Tell whether no delete of the dataset or of a batch has reached a row at a place (law 7)."""
-        return survives(place, self.cutoff) and not (self.deleted and place.startswith(self.deleted))
+        return survives(place, self.cutoff) and not self.is_leaving(place)
+
+    def is_leaving(self, place: Place) -> bool:
+        """Tell whether a row at a place is of a batch that is being deleted."""
+        return place.startswith(self.deleted) or any(place in rows for rows in self.deleted_rows.values())
+
+    def cut_off(self, cutoff: Place | None) -> Self:
+        """Return these settings with everything at or below a place deleted: no more need be said of rows there."""
+        cutoff = later(self.cutoff, cutoff)
+        left = {batch_id: rows for batch_id, rows in self.deleted_rows.items() if survives(rows.high, cutoff)}
+        return self if cutoff == self.cutoff else replace(self, cutoff=cutoff, deleted_rows=left)
 
     def without_batch(self, prefix: str) -> Self:
         """Return these settings with the batch of some places being deleted."""
@@ -81,6 +96,17 @@ class DatasetSettings:
         """Return these settings without a batch of which nothing is left."""
         kept = tuple(one for one in self.deleted if one != prefix)
         return self if len(kept) == len(self.deleted) else replace(self, deleted=kept)
+
+    def without_rows(self, batch_id: str, rows: PlaceSet) -> Self:
+        """Return these settings with the streamed rows of a batch being deleted, unless they are below the cutoff."""
+        if batch_id in self.deleted_rows or not survives(rows.high, self.cutoff):
+            return self
+        return replace(self, deleted_rows={**self.deleted_rows, batch_id: rows})
+
+    def done_with_rows(self, batch_id: str) -> Self:
+        """Return these settings without a batch of streamed rows of which nothing is left."""
+        kept = {one: rows for one, rows in self.deleted_rows.items() if one != batch_id}
+        return self if len(kept) == len(self.deleted_rows) else replace(self, deleted_rows=kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +244,10 @@ def to_document(configuration: Configuration) -> dict[str, Any]:
             ]
             for item in configuration.datasets.values()
         ],
+        # Which rows these are is in the lake: there may be a million of them.
+        "deletedRows": [
+            [item.id, batch_id] for item in configuration.datasets.values() for batch_id in item.deleted_rows
+        ],
         "schemas": [list(astuple(item)) for item in configuration.schemas.values()],
         "policies": [policy.to_document() for policy in configuration.policies.values()],
         "namespaces": [list(astuple(item)) for item in configuration.custom_namespaces.values()],
@@ -226,16 +256,26 @@ def to_document(configuration: Configuration) -> dict[str, Any]:
     }
 
 
-def from_document(document: Mapping[str, Any]) -> Configuration:
-    """Read a configuration from its stored document."""
+def rows_named_in(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """List the batches of streamed rows that are being deleted by a stored document, each behind its dataset."""
+    return [(dataset_id, batch_id) for dataset_id, batch_id in document.get("deletedRows", ())]
+
+
+def from_document(
+    document: Mapping[str, Any], rows: Mapping[tuple[str, str], PlaceSet] = MappingProxyType({})
+) -> Configuration:
+    """Read a configuration from its stored document; ``rows`` has those of all batches that ``rows_named_in`` lists."""
     sandbox_id, sandbox_name, sandbox_type = document["sandbox"]
     attributes = [ComputedAttribute.from_document(item) for item in document.get("attributes", ())]
+    deleted_rows: dict[str, dict[str, PlaceSet]] = defaultdict(dict)
+    for dataset_id, batch_id in rows_named_in(document):
+        deleted_rows[dataset_id][batch_id] = rows[dataset_id, batch_id]
     return Configuration(
         version=document["version"],
         sandbox_id=sandbox_id,
         sandbox_name=sandbox_name,
         sandbox_type=sandbox_type,
-        datasets={item[0]: _dataset_of(*item) for item in document["datasets"]},
+        datasets={item[0]: _dataset_of(*item, deleted_rows=deleted_rows[item[0]]) for item in document["datasets"]},
         policies={item["id"]: MergePolicy.from_document(item) for item in document["policies"]},
         custom_namespaces={item[0].lower(): Namespace(*item) for item in document["namespaces"]},
         attributes={item.name: item for item in attributes},
@@ -259,10 +299,12 @@ def _dataset_of(
     partial_rows: bool = False,
     expiry: Sequence[Any] | None = None,
     deleted: Sequence[str] = (),
+    *,
+    deleted_rows: Mapping[str, PlaceSet],
 ) -> DatasetSettings:
     spans = tuple((start, end) for start, end in off)
     lives = None if expiry is None else Expiry(*expiry)
     return DatasetSettings(
         *(dataset_id, DatasetKind(kind), profile, identity, upsert, cutoff, spans, schema, partial_rows, lives),
-        tuple(deleted),
+        *(tuple(deleted), deleted_rows),
     )

@@ -115,6 +115,7 @@ def settings_of(
         upsert=upsert,
         cutoff=before.cutoff if before is not None else None,
         deleted=before.deleted if before is not None else (),
+        deleted_rows=before.deleted_rows if before is not None else {},
         off=_spans_off(before, enabled, now_ms),
         schema=registered,
         # Rows of an upsert dataset hold what changes, not all that there is (contract: data-and-pql §4.6).

@@ -47,6 +47,7 @@ class Purge:
 
     ``cutoff`` is the place at or below which everything of the dataset is gone; of a batch, it is everything whose
     place begins with ``prefix``, which is empty for a batch that gathers streamed rows: those have places of their own.
+    ``rows`` is how many such rows no read shows since it was accepted; 0 of a batch whose places were not kept.
     ``remove_links`` takes links away that only this dataset asserted, ``lake`` the objects that it has in the lake.
     ``counts`` tells what was deleted, by kind. Times are milliseconds since 1970.
     """
@@ -60,6 +61,7 @@ class Purge:
     updated_ms: int
     batch_id: str = ""
     prefix: str = ""
+    rows: int = 0
     remove_links: bool = False
     lake: bool = False
     status: JobStatus = JobStatus.NEW
@@ -126,6 +128,7 @@ class Purge:
             "updated": self.updated_ms,
             "batch": self.batch_id,
             "prefix": self.prefix,
+            "rows": self.rows,
             "removeLinks": self.remove_links,
             "lake": self.lake,
             "status": self.status.value,
@@ -149,6 +152,7 @@ class Purge:
             updated_ms=document["updated"],
             batch_id=document["batch"],
             prefix=document["prefix"],
+            rows=document.get("rows", 0),
             remove_links=document["removeLinks"],
             lake=document["lake"],
             status=JobStatus(document["status"]),

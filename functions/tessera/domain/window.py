@@ -27,9 +27,9 @@ class Window:
         """Return the window to which a row belongs by its place alone."""
         return cls(tenant, dataset_id, accepted_ms(place) // length_ms * length_ms)
 
-    def batch_id(self, round_: int, kind: str) -> str:
-        """Return the id of the batch that a round of closing makes of the rows of a kind."""
-        parts = (self.tenant.key, self.dataset_id, str(round_), kind)
+    def batch_id(self, round_: int, kind: str, part: int = 0) -> str:
+        """Return the id of the batch that a round of closing makes of rows of a kind, or of a ``part`` of many."""
+        parts = (self.tenant.key, self.dataset_id, str(round_), kind, *([str(part)] if part else []))
         return ulid(self.start_ms, int.from_bytes(digest(10, b"tessera.window", *parts), "big"))
 
 
@@ -71,6 +71,11 @@ class Closing:
         """Read it from its queued document."""
         window = Window(Tenant(*document["tenant"]), document["dataset"], document["start"])
         return cls(window, document["round"])
+
+
+def may_be_gathered(place: Place, now_ms: int, length_ms: int) -> bool:
+    """Tell whether a window that has a row can have been closed by now."""
+    return now_ms >= accepted_ms(place) + length_ms // _GRACE
 
 
 def opened(window: Window, before: WindowState | None, now_ms: int, length_ms: int) -> WindowState:

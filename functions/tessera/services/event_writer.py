@@ -40,7 +40,7 @@ class EventStore(PlacedEvents, Protocol):
 class EventWriter:
     """Writes the events of one dataset under one lease; ``clock_ms`` tells the time in milliseconds since 1970.
 
-    ``replaced`` are the batches whose events give way: the rows replace them, or they are being deleted.
+    ``replaced`` are the batches that the rows replace: events of theirs give way.
     ``cutoff_now`` reads where the last delete was that reached an identity's events, strongly consistent, and raises
     ConfigurationChangedError when the lease does not know it.
     """
@@ -68,7 +68,7 @@ class EventWriter:
         self._streams = Streams(store, tenant, dataset, lease, attributes, clock_ms)
         self._placing = Placing(
             *(store, tenant, dataset, lease, attributes, clock_ms, cutoff_now),
-            gives_way=lambda place: bool(gone) and batch_id_of(place) in gone,
+            gives_way=lambda place: dataset.is_leaving(place) or batch_id_of(place) in gone,
         )
 
     def write(self, rows: Sequence[PlacedRow], cutoffs: Callable[[Xid], Place | None]) -> WriteReport:

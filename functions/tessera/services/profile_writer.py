@@ -16,7 +16,7 @@ from tessera.domain.configuration import Configuration, DatasetKind, DatasetSett
 from tessera.domain.expiry import settled_ms
 from tessera.domain.graph import Assertion, Head, LinkRules, comes_late
 from tessera.domain.identity import Identity, Xid
-from tessera.domain.place import Place, batch_id_of, later, survives
+from tessera.domain.place import Place, later, survives
 from tessera.domain.rows import HELD, PlacedRow, Row, RowError
 from tessera.domain.tenant import Tenant
 from tessera.services.computed.compiled import attributes_of
@@ -135,7 +135,7 @@ class ProfileWriter:
             attributes_of(configuration),
             self._clock_ms,
             cutoff_now,
-            {*replaced, *map(batch_id_of, map(Place, dataset.deleted))},
+            replaced,
         )
         report.add(events.write(live, cutoff_of))
         return report

@@ -14,13 +14,14 @@ from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 from tessera.domain.batch import Batch
-from tessera.domain.configuration import Configuration
+from tessera.domain.configuration import Configuration, DatasetSettings
 from tessera.domain.deletion import PERSON
 from tessera.domain.erasure import ERASURE
 from tessera.domain.errors import NotFoundError
 from tessera.domain.graph import Head
 from tessera.domain.identity import NAMELESS, Xid
 from tessera.domain.place import END_OF_TIME, Place, later
+from tessera.domain.place_set import PlaceSet
 from tessera.domain.purge import BATCH, DATASET
 from tessera.domain.tenant import Tenant
 from tessera.services.erasure.accepting import HELD
@@ -44,8 +45,21 @@ class Entries(Protocol):
 class Configurations(Protocol):
     """The restored configurations."""
 
+    def current(self, tenant: Tenant) -> Configuration:
+        """Read the one in force."""
+
     def change(self, tenant: Tenant, mutate: Callable[[Configuration], Configuration]) -> Configuration:
         """Make the next version."""
+
+
+class Rows(Protocol):
+    """Which rows batches have that gather streamed ones: ``storage.streamed_rows.StreamedRows``."""
+
+    def get(self, tenant: Tenant, dataset_id: str, batch_id: str) -> PlaceSet | None:
+        """Read the places of a batch's rows, ``None`` when they were not kept."""
+
+    def keep(self, tenant: Tenant, dataset_id: str, batch_id: str, places: PlaceSet) -> None:
+        """Have them kept, also if they were let go. Safe to repeat."""
 
 
 class Batches(Protocol):
@@ -96,11 +110,18 @@ class Restoring:
     """Replays the journal."""
 
     def __init__(
-        self, journal: Entries, configurations: Configurations, batches: Batches, heads: Heads, register: Register
+        self,
+        journal: Entries,
+        configurations: Configurations,
+        batches: Batches,
+        rows: Rows,
+        heads: Heads,
+        register: Register,
     ) -> None:
         self._journal = journal
         self._configurations = configurations
         self._batches = batches
+        self._rows = rows
         self._heads = heads
         self._register = register
 
@@ -111,7 +132,9 @@ class Restoring:
         """
         counts: Counter[str] = Counter()
         steps: dict[Tenant, dict[Xid, list[_Step]]] = {}
+        tenants: set[Tenant] = set()
         for tenant, entry in self._journal.entries():
+            tenants.add(tenant)
             if entry["at"] >= restored_to_ms - EARLIER_MS:
                 of_persons = list(_steps(entry))
                 counts[str(entry["kind"]) if of_persons else self._replay(tenant, entry)] += 1
@@ -120,6 +143,8 @@ class Restoring:
         for tenant, of_heads in steps.items():
             for start in range(0, len(of_heads), _HEADS_AT_ONCE):
                 self._redo(tenant, dict(islice(of_heads.items(), start, start + _HEADS_AT_ONCE)))
+        for tenant in tenants:
+            self._keep_rows(tenant)
         return dict(counts)
 
     def _replay(self, tenant: Tenant, entry: Mapping[str, Any]) -> str:
@@ -127,32 +152,46 @@ class Restoring:
         if kind == DATASET:
             self._cut_off(tenant, entry["dataset"], Place(entry["cutoff"]))
         elif kind == BATCH and entry["prefix"]:
-            self._hide(tenant, entry["dataset"], entry["batch"], entry["prefix"])
+            self._hide(tenant, entry, lambda dataset: dataset.without_batch(entry["prefix"]))
+        elif kind == BATCH and (rows := self._rows.get(tenant, entry["dataset"], entry["batch"])) is not None:
+            self._hide(tenant, entry, lambda dataset: dataset.without_rows(entry["batch"], rows))
         else:
             return UNKNOWN
         return kind
 
     def _cut_off(self, tenant: Tenant, dataset_id: str, cutoff: Place) -> None:
+        self._set(tenant, dataset_id, lambda dataset: dataset.cut_off(cutoff))
+
+    def _hide(
+        self, tenant: Tenant, entry: Mapping[str, Any], without: Callable[[DatasetSettings], DatasetSettings]
+    ) -> None:
+        self._set(tenant, entry["dataset"], without)
+        try:
+            self._batches.change(tenant, entry["batch"], lambda known: known.unprofiled())
+        except NotFoundError:
+            # It came after the instant: nothing of it is there, but for what was streamed before it was gathered.
+            return
+
+    def _keep_rows(self, tenant: Tenant) -> None:
+        """See to it that what a configuration names is there: its delete may have been done after the instant."""
+        try:
+            datasets = self._configurations.current(tenant).datasets.values()
+        except NotFoundError:
+            # The sandbox is not there any more.
+            return
+        for dataset in datasets:
+            for batch_id, rows in dataset.deleted_rows.items():
+                self._rows.keep(tenant, dataset.id, batch_id, rows)
+
+    def _set(self, tenant: Tenant, dataset_id: str, change: Callable[[DatasetSettings], DatasetSettings]) -> None:
+        """Change the settings of a dataset, if it was there at the instant."""
+
         def mutate(configuration: Configuration) -> Configuration:
             dataset = configuration.datasets.get(dataset_id)
-            if dataset is None or later(dataset.cutoff, cutoff) == dataset.cutoff:
-                return configuration
-            return configuration.with_dataset(replace(dataset, cutoff=cutoff))
-
-        self._configurations.change(tenant, mutate)
-
-    def _hide(self, tenant: Tenant, dataset_id: str, batch_id: str, prefix: str) -> None:
-        def mutate(configuration: Configuration) -> Configuration:
-            dataset = configuration.datasets.get(dataset_id)
-            after = dataset.without_batch(prefix) if dataset is not None else None
+            after = change(dataset) if dataset is not None else None
             return configuration if after is None or after is dataset else configuration.with_dataset(after)
 
         self._configurations.change(tenant, mutate)
-        try:
-            self._batches.change(tenant, batch_id, lambda known: known.unprofiled())
-        except NotFoundError:
-            # It came after the instant: nothing of it is there.
-            return
 
     def _redo(self, tenant: Tenant, steps: Mapping[Xid, list[_Step]]) -> None:
         """Do again what was done to some heads; one that is not there is made again, as far as it is known."""

@@ -12,6 +12,9 @@ transaction, conditional on the version it started from:
       5  |                                 | reads pointer = 8, decides anew, writes 9
 
 Readers take any one replica, strongly consistent: they see version 8 from the moment A's write is answered.
+
+A body names the batches of streamed rows that are being deleted; which rows these are is read from the lake, with the
+body, once per process.
 """
 
 from __future__ import annotations
@@ -19,22 +22,27 @@ from __future__ import annotations
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tessera.domain.configuration import Configuration, from_document, to_document
+from tessera.domain.configuration import Configuration, from_document, rows_named_in, to_document
 from tessera.domain.errors import NotFoundError
+from tessera.domain.place_set import PlaceSet
 from tessera.domain.tenant import Tenant
+from tessera.storage import aws
 from tessera.storage.codec import FORMAT_VERSION
 from tessera.storage.registry import LostRaceError, Registry
+from tessera.storage.streamed_rows import StreamedRows
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
     from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
 POINTER_REPLICAS = 4
-_CACHED_VERSIONS = 512
+_CACHED_SANDBOXES = 512
+_READ_AT_ONCE = 16
 _MAX_LOST_RACES = 50
 
 
@@ -45,13 +53,23 @@ class UnknownSandboxError(NotFoundError):
         super().__init__(f"Sandbox '{sandbox}' does not exist in this organisation")
 
 
-class ConfigurationStore:
-    """Reads and changes the configuration of sandboxes."""
+def _of_the_process() -> StreamedRows:
+    return StreamedRows(aws.s3(), aws.lake_bucket())
 
-    def __init__(self, client: DynamoDBClient, table: str) -> None:
+
+class ConfigurationStore:
+    """Reads and changes the configuration of sandboxes.
+
+    ``streamed`` makes what reads the rows of batches. It is called when there are any to read: mostly there are none.
+    """
+
+    def __init__(
+        self, client: DynamoDBClient, table: str, streamed: Callable[[], StreamedRows] = _of_the_process
+    ) -> None:
         self._client = client
         self._registry = Registry(client, table)
-        self._cache: OrderedDict[tuple[str, int], Configuration] = OrderedDict()
+        self._streamed = streamed
+        self._cache: OrderedDict[str, Configuration] = OrderedDict()
 
     def current(self, tenant: Tenant) -> Configuration:
         """Read the configuration that is in force now; one round trip when its version has been seen before.
@@ -102,16 +120,38 @@ class ConfigurationStore:
         raise LostRaceError
 
     def _version(self, tenant: Tenant, version: int) -> Configuration:
-        key = (tenant.key, version)
-        cached = self._cache.get(key)
-        if cached is None:
-            document = self._registry.get(*_body_key(tenant, version))
-            if document is None:
-                raise RuntimeError(f"configuration version {version} is missing")
-            cached = self._cache[key] = from_document(document)
-            if len(self._cache) > _CACHED_VERSIONS:
-                self._cache.popitem(last=False)
-        return cached
+        cached = self._cache.get(tenant.key)
+        if cached is not None and cached.version == version:
+            return cached
+        document = self._registry.get(*_body_key(tenant, version))
+        if document is None:
+            raise RuntimeError(f"configuration version {version} is missing")
+        found = self._cache[tenant.key] = from_document(document, self._rows(tenant, document, cached))
+        if len(self._cache) > _CACHED_SANDBOXES:
+            self._cache.popitem(last=False)
+        return found
+
+    def _rows(
+        self, tenant: Tenant, document: Mapping[str, Any], before: Configuration | None
+    ) -> dict[tuple[str, str], PlaceSet]:
+        """Return the streamed rows that a body says are being deleted; those that the one before named are known."""
+        known = {
+            (dataset.id, batch_id): rows
+            for dataset in (before.datasets.values() if before is not None else ())
+            for batch_id, rows in dataset.deleted_rows.items()
+        }
+        named = rows_named_in(document)
+        missing = [name for name in named if name not in known]
+        if missing:
+            streamed = self._streamed()
+            with ThreadPoolExecutor(min(_READ_AT_ONCE, len(missing))) as pool:
+                for name, rows in zip(
+                    missing, pool.map(lambda name: streamed.get(tenant, *name), missing), strict=True
+                ):
+                    if rows is None:
+                        raise RuntimeError(f"it is not known which rows batch {name[1]} has, which is being deleted")
+                    known[name] = rows
+        return {name: known[name] for name in named}
 
     def _writes(
         self, tenant: Tenant, configuration: Configuration, previous: int | None

@@ -14,6 +14,7 @@
 | ``<tenant>#window`` | dataset id, start | a window of streamed rows: see ``windows`` |
 | ``<tenant>#job`` | ULID | a job, by ``kind``, and how far it is |
 | ``<tenant>#job-target`` | kind and id | the last job that deletes a dataset or a batch |
+| ``<tenant>#deleted-rows#<dataset>`` | see ``deleted_rows`` | a deleted batch of streamed rows; with ``ttl`` |
 | ``<tenant>#export`` | id, sixteen digits | an export job |
 | ``<tenant>#export-share#<job>`` | share | how far the worker of a share of an export is; with ``ttl`` |
 | ``<tenant>#sample``, ``#sample-day``, ``#sample-share#<job>`` | see ``samples`` | samples and their reports |

@@ -11,7 +11,8 @@
 
 Whatever has a place above the cutoff was accepted when the configuration had it. A writer reads the configuration after
 the rows that it writes were accepted, so it knows: see ``services.deletion`` for the same of persons. The places of a
-batch are its own, and its deletion needs no such care.
+batch are its own, and its deletion needs no such care: those of an ingested one begin alike, those of one that gathers
+streamed rows are kept beside it (docs/decisions/0165).
 """
 
 from __future__ import annotations
@@ -19,21 +20,25 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tessera.domain.batch import Batch, BatchStatus
 from tessera.domain.configuration import Configuration, DatasetKind, DatasetSettings
 from tessera.domain.deletion import JobStatus
 from tessera.domain.errors import InvalidRequestError, NotFoundError, UnprocessableError
-from tessera.domain.place import END_OF_TIME, GRACE_MS, accepted_ms, batch_prefix, cutoff_place, later
+from tessera.domain.place import END_OF_TIME, GRACE_MS, accepted_ms, batch_prefix, cutoff_place
+from tessera.domain.place_set import PlaceSet
 from tessera.domain.purge import Purge
 from tessera.domain.tenant import Tenant
 from tessera.domain.ulid import ulid
 from tessera.services.deletion import ABANDONED_MS, Machine
+from tessera.services.purging.kept import messages_until_s
 
 # Each lies in the configuration until its events are gone.
 MAX_BATCHES_AT_ONCE = 100
+# Of the streamed rows of all batches of a sandbox that are being deleted: sixteen bytes each in the memory of readers.
+MAX_ROWS_AT_ONCE = 1_000_000
 _WITHOUT_ROWS = frozenset({BatchStatus.FAILED, BatchStatus.ABORTED})
 
 
@@ -92,8 +97,18 @@ class Batches(Protocol):
 class StreamedRows(Protocol):
     """Which streamed rows batches have: ``services.streaming.gathered.Gathered``."""
 
-    def is_known(self, tenant: Tenant, dataset_id: str, batch_id: str) -> bool:
-        """Tell whether it is still kept which rows a batch has."""
+    def kept(self, tenant: Tenant, dataset_id: str, batch_id: str) -> PlaceSet | None:
+        """Return the places of a batch's rows, ``None`` when they were not kept beside it."""
+
+    def is_staged(self, tenant: Tenant, dataset_id: str, batch_id: str) -> bool:
+        """Tell whether what was staged still says which rows a batch has."""
+
+
+class DeletedRows(Protocol):
+    """Where deleted batches of streamed rows are noted: ``storage.deleted_rows.DeletedRows``."""
+
+    def noting(self, tenant: Tenant, dataset_id: str, batch_id: str, places: PlaceSet, until_s: int) -> Sequence[Any]:
+        """Describe the noting of one, to be part of a transaction; it is forgotten after ``until_s`` since 1970."""
 
 
 class Journal(Protocol):
@@ -125,6 +140,7 @@ class Purges:
         jobs: Jobs,
         batches: Batches,
         streamed: StreamedRows,
+        deleted_rows: DeletedRows,
         journal: Journal,
         machine: Machine,
         notice: Callable[[Exception], None] = lambda error: None,
@@ -135,6 +151,7 @@ class Purges:
         self._jobs = jobs
         self._batches = batches
         self._streamed = streamed
+        self._deleted_rows = deleted_rows
         self._journal = journal
         self._machine = machine
         self._notice = notice
@@ -144,16 +161,16 @@ class Purges:
     def accept(self, tenant: Tenant, wanted: Wanted, caller: str) -> Purge:
         """Delete what is stored now; when it returns, no read sees it (contract: profile-api §5.3).
 
-        Of a batch that gathers streamed rows, each event goes when the job comes to it. Raises NothingToDeleteError,
-        UnknownBatchError, NotEventsError, AlreadyAskedError, and UnprocessableError when too many batches of a dataset
-        are being deleted, or when it is not known any more which streamed rows a batch has.
+        Raises NothingToDeleteError, UnknownBatchError, NotEventsError, AlreadyAskedError, and UnprocessableError when
+        too much is being deleted, or when it is not known any more which streamed rows a batch has.
         """
         batch = self._batch(tenant, wanted) if wanted.batch_id else None
+        rows = self._rows(tenant, batch) if batch is not None and batch.streamed else None
         dataset_id = wanted.dataset_id if batch is None else batch.dataset_id
         job_id, now_ms = self._new_id()
 
         def reached(configuration: Configuration) -> tuple[Purge, Configuration]:
-            dataset = _expected(configuration, dataset_id, batch)
+            dataset = _expected(configuration, dataset_id, batch, rows)
             job = Purge(
                 job_id,
                 dataset_id,
@@ -164,14 +181,18 @@ class Purges:
                 now_ms,
                 batch_id="" if batch is None else batch.id,
                 prefix="" if batch is None or batch.streamed else batch_prefix(batch.completed_ms, batch.id),
+                rows=0 if rows is None else len(rows),
                 remove_links=wanted.remove_links,
                 lake=wanted.lake,
             )
             self._expect_none_open(tenant, job)
-            return job, configuration.with_dataset(_reached(dataset, job))
+            return job, configuration.with_dataset(_reached(dataset, job, rows))
 
+        noting: Sequence[Any] = ()
+        if batch is not None and rows is not None:
+            noting = self._deleted_rows.noting(tenant, dataset_id, batch.id, rows, messages_until_s(now_ms))
         try:
-            job = self._store(tenant, job_id, reached)
+            job = self._store(tenant, job_id, reached, noting)
         except AlreadyAskedError as error:
             self.resume(tenant, error.job)
             raise
@@ -209,9 +230,13 @@ class Purges:
             self._notice(error)
 
     def _store(
-        self, tenant: Tenant, job_id: str, reached: Callable[[Configuration], tuple[Purge, Configuration]]
+        self,
+        tenant: Tenant,
+        job_id: str,
+        reached: Callable[[Configuration], tuple[Purge, Configuration]],
+        noting: Sequence[Any],
     ) -> Purge:
-        """Write configuration and job, again with a later cutoff when that took longer than the grace."""
+        """Write configuration, job and note, again with a later cutoff when that took longer than the grace."""
         written: list[Purge] = []
 
         def mutate(configuration: Configuration) -> Configuration:
@@ -221,7 +246,7 @@ class Purges:
 
         while True:
             try:
-                self._configurations.change(tenant, mutate, lambda: self._jobs.adding(tenant, written[0]))
+                self._configurations.change(tenant, mutate, lambda: [*self._jobs.adding(tenant, written[0]), *noting])
             except Exception:
                 # An answer may be lost on its way: what was stored was accepted.
                 if not written or not self._is_stored(tenant, job_id, written[0]):
@@ -252,12 +277,20 @@ class Purges:
         ingested = batch.completed_ms and batch.status not in _WITHOUT_ROWS and not batch.export_job
         if wanted.dataset_id not in {"", batch.dataset_id} or not ingested:
             raise UnknownBatchError(wanted.dataset_id or batch.dataset_id)
-        if batch.streamed and not self._streamed.is_known(tenant, batch.dataset_id, batch.id):
-            raise UnprocessableError(
-                f"Batch {batch.id} gathers streamed rows, and which ones is not known any more after thirty days: "
-                "delete persons, or the dataset"
-            )
         return batch
+
+    def _rows(self, tenant: Tenant, batch: Batch) -> PlaceSet | None:
+        """Read which streamed rows a batch has, ``None`` for one that is older than the keeping of them.
+
+        Raises UnprocessableError when nothing says it any more.
+        """
+        rows = self._streamed.kept(tenant, batch.dataset_id, batch.id)
+        if rows is None and not self._streamed.is_staged(tenant, batch.dataset_id, batch.id):
+            raise UnprocessableError(
+                f"Batch {batch.id} gathers streamed rows, and which ones was known for thirty days: delete persons, or "
+                "the dataset"
+            )
+        return rows
 
     def _new_id(self) -> tuple[str, int]:
         now_ms = self._clock_ms()
@@ -276,7 +309,9 @@ def entry_of(job: Purge) -> dict[str, Any]:
     }
 
 
-def _expected(configuration: Configuration, dataset_id: str, batch: Batch | None) -> DatasetSettings:
+def _expected(
+    configuration: Configuration, dataset_id: str, batch: Batch | None, rows: PlaceSet | None
+) -> DatasetSettings:
     """Return the settings of a dataset that something can be deleted of.
 
     Raises NothingToDeleteError, NotEventsError, UnprocessableError.
@@ -284,17 +319,29 @@ def _expected(configuration: Configuration, dataset_id: str, batch: Batch | None
     dataset = configuration.datasets.get(dataset_id)
     if dataset is None or dataset.kind is DatasetKind.UNION or not (dataset.profile_enabled or dataset.off):
         raise NothingToDeleteError(f"there is no dataset '{dataset_id[:64]}' here whose data goes into profiles")
-    if batch is not None and dataset.kind is not DatasetKind.EVENT:
+    if batch is None:
+        return dataset
+    if dataset.kind is not DatasetKind.EVENT:
         raise NotEventsError(dataset_id)
-    if batch is not None and len(dataset.deleted) >= MAX_BATCHES_AT_ONCE:
+    if len(dataset.deleted) + len(dataset.deleted_rows) >= MAX_BATCHES_AT_ONCE:
         raise UnprocessableError(
             f"{MAX_BATCHES_AT_ONCE} batches of this dataset are being deleted: wait until some jobs are done"
         )
+    if rows is not None and batch.id not in dataset.deleted_rows:
+        open_rows = (one for each in configuration.datasets.values() for one in each.deleted_rows.values())
+        at_once = len(rows) + sum(map(len, open_rows))
+        if at_once > MAX_ROWS_AT_ONCE:
+            raise UnprocessableError(
+                f"{at_once - len(rows)} streamed rows are being deleted, and with the {len(rows)} of this batch they "
+                f"would be more than {MAX_ROWS_AT_ONCE}: wait until some jobs are done"
+            )
     return dataset
 
 
-def _reached(dataset: DatasetSettings, job: Purge) -> DatasetSettings:
+def _reached(dataset: DatasetSettings, job: Purge, rows: PlaceSet | None) -> DatasetSettings:
     """Return the settings with which no read shows what the job deletes."""
-    if job.batch_id:
-        return dataset.without_batch(job.prefix) if job.prefix else dataset
-    return replace(dataset, cutoff=later(dataset.cutoff, job.cutoff))
+    if not job.batch_id:
+        return dataset.cut_off(job.cutoff)
+    if rows is not None:
+        return dataset.without_rows(job.batch_id, rows)
+    return dataset.without_batch(job.prefix) if job.prefix else dataset

@@ -39,6 +39,13 @@ class Staged(Protocol):
         """List the chunks of a batch that were staged."""
 
 
+class Rows(Protocol):
+    """Which rows batches have that gather streamed ones: ``storage.streamed_rows.StreamedRows``."""
+
+    def let_go(self, tenant: Tenant, dataset_id: str, batch_id: str) -> None:
+        """Have the places of a batch's rows deleted after some time. Safe to repeat."""
+
+
 class Course:
     """Leads a deletion from step to step; a job that was cancelled has none left to do."""
 
@@ -50,6 +57,7 @@ class Course:
         journal: Journal,
         index: Index,
         staged: Staged,
+        rows: Rows,
         notes: Notes,
         executor: Executor,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
@@ -60,6 +68,7 @@ class Course:
         self._journal = journal
         self._index = index
         self._staged = staged
+        self._rows = rows
         self._notes = notes
         self._executor = executor
         self._clock_ms = clock_ms
@@ -123,19 +132,22 @@ class Course:
         self._change(tenant, job_id, lambda known: known.failed(reason, now_ms))
 
     def _release(self, tenant: Tenant, job: Purge) -> None:
-        """Take a batch's places out of the configuration: nothing is left of it, and its record keeps it away.
+        """Take a batch's places out of the configuration: nothing is left of it, and what is noted keeps it away.
 
         A dataset's cutoff stays: its rows may come again from a queue.
         """
-        if not job.prefix:
+        if not job.batch_id:
             return
 
         def mutate(configuration: Configuration) -> Configuration:
             dataset = configuration.datasets.get(job.dataset_id)
-            after = None if dataset is None else dataset.done_with_batch(job.prefix)
+            after = None if dataset is None else dataset.done_with_batch(job.prefix).done_with_rows(job.batch_id)
             return configuration if after is None or after is dataset else configuration.with_dataset(after)
 
         self._configurations.change(tenant, mutate, tuple)
+        if job.rows and job.lake:
+            # Not before: whoever reads a configuration that names them reads them.
+            self._rows.let_go(tenant, job.dataset_id, job.batch_id)
 
     def _shares(self, tenant: Tenant, job: Purge) -> Iterator[Share]:
         """Make a share of each chunk of a batch, or else divide the dataset's part of the index as evenly as may be."""

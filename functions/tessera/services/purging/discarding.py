@@ -36,6 +36,13 @@ class Objects(Protocol):
         """Delete a batch's files, and with ``rows`` also its accepted rows; tell how many versions of objects."""
 
 
+class Rows(Protocol):
+    """Which rows batches have that gather streamed ones: ``storage.streamed_rows.StreamedRows``."""
+
+    def let_go(self, tenant: Tenant, dataset_id: str, batch_id: str) -> None:
+        """Have the places of a batch's rows deleted after some time. Safe to repeat."""
+
+
 class Discarder:
     """Deletes the files and rows of batches; ``clock`` gives seconds."""
 
@@ -44,12 +51,14 @@ class Discarder:
         jobs: Jobs,
         batches: Batches,
         objects: Objects,
+        rows: Rows,
         notes: Notes,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._jobs = jobs
         self._batches = batches
         self._objects = objects
+        self._rows = rows
         self._notes = notes
         self._clock = clock
 
@@ -73,6 +82,9 @@ class Discarder:
             if self._clock() > deadline:
                 return False
             objects = self._objects.discard(tenant, batch.id, rows=True)
+            if batch.streamed and not job.batch_id:
+                # The cutoff reaches them all; of the delete of a batch they are needed until it is done.
+                self._rows.let_go(tenant, batch.dataset_id, batch.id)
             counts = added([at.counts, {OBJECTS: objects}])
             at = replace(at, position=Position(after=batch.id), counts=counts)
             self._notes.write_checkpoint(tenant, job_id, DISCARD, LAKE_SHARE, at.to_document())

@@ -25,7 +25,7 @@ from tessera.domain.purge import (
 from tessera.domain.tenant import Tenant
 from tessera.domain.times import DAY_MS, iso_ms
 from tessera.domain.ulid import parts_of
-from tessera.services.purging.kept import LAKE_DAYS, MESSAGE_DAYS, RECOVERY_DAYS
+from tessera.services.purging.kept import LAKE_DAYS, MESSAGE_DAYS, PLACES_DAYS, RECOVERY_DAYS
 from tessera.services.purging.person_receipt import person_receipt
 
 
@@ -155,12 +155,20 @@ def _remains(job: Purge, rescan: Rescan, exported: Sequence[str]) -> list[tuple[
                 days_on(LAKE_DAYS),
             )
         ]
+        if job.rows or not job.batch_id:
+            remains.append(
+                (
+                    "hashes of the places of streamed rows: a restore and messages that come again are judged by them",
+                    "places/ in the data lake",
+                    days_on(PLACES_DAYS),
+                )
+            )
     else:
         target = f"batch {job.batch_id}" if job.batch_id else f"the batches of dataset {job.dataset_id}"
         remains += [
             (
                 "files as received, rows as they were judged, and rejected rows for 30 days",
-                f"raw/, staged/, rejected/ and stream/ in the data lake, of {target}",
+                f"raw/, staged/, rejected/, stream/ and places/ in the data lake, of {target}",
                 "they are deleted with `lake`, or the batch is reverted",
             )
         ]
@@ -179,10 +187,11 @@ def _limits(job: Purge) -> list[str]:
     if not job.batch_id:
         return []
     streamed = [
-        "Streamed rows were shown until this job came to them. A message of theirs that is delivered once more, as a "
-        "dead letter is when it is put back in line, brings its event back: delete the batch again."
+        "The batch is older than the keeping of places: its rows were shown until this job came to them. A message of "
+        "theirs that is delivered once more, as a dead letter is when it is put back in line, brings its event back: "
+        "delete the batch again."
     ]
     return [
-        *(streamed if job.streamed else ()),
+        *(streamed if job.streamed and not job.rows else ()),
         "Events of the batch that had expired before go on counting in computed attributes: they cannot be taken back.",
     ]

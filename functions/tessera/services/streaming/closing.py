@@ -8,12 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple
+from itertools import count, islice
 from typing import Any, Protocol
 
 import orjson
 
 from tessera.domain.batch import Batch, BatchStatus, FileFormat
 from tessera.domain.place import Place
+from tessera.domain.place_set import PlaceSet
 from tessera.domain.staged import StagedKind, StagedRow
 from tessera.domain.tenant import Tenant
 from tessera.domain.verdict import Tally, judge, metrics
@@ -25,6 +27,8 @@ from tessera.storage.registry import LostRaceError
 # Whose batches these are in the catalogue.
 CREATOR = "streaming"
 LARGEST_FILE = 32_000_000
+# Of one batch: while it is deleted, its rows are in the memory of every reader (docs/decisions/0165).
+MOST_ROWS = 250_000
 
 
 class Stage(Protocol):
@@ -56,6 +60,13 @@ class Files(Protocol):
         """Note the files of a batch, unless they are noted already."""
 
 
+class Rows(Protocol):
+    """Where the places of batches' rows are kept: ``storage.streamed_rows.StreamedRows``."""
+
+    def keep(self, tenant: Tenant, dataset_id: str, batch_id: str, places: PlaceSet) -> None:
+        """Write those of a batch; safe to repeat."""
+
+
 class Records(Protocol):
     """Where batches are kept."""
 
@@ -72,6 +83,7 @@ class Closer:
         closings: Closings,
         stage: Stage,
         files: Files,
+        rows: Rows,
         batches: Records,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
@@ -79,6 +91,7 @@ class Closer:
         self._closings = closings
         self._stage = stage
         self._files = files
+        self._rows = rows
         self._batches = batches
         self._clock_ms = clock_ms
 
@@ -114,22 +127,41 @@ class Closer:
         return {row.place for row in self._stage.rows(window, sorted(names))}
 
     def _accept(self, window: Window, round_: int, contents: Sequence[str], seen: set[Place]) -> None:
-        batch_id = window.batch_id(round_, StagedKind.ACCEPTED)
+        conflicts = [orjson.dumps(row.document) for row in self._new(window, contents, StagedKind.CONFLICTS, set(seen))]
+        rows = self._new(window, contents, StagedKind.ACCEPTED, seen)
+        for part in count():
+            batch_id = window.batch_id(round_, StagedKind.ACCEPTED, part)
+            if not self._accept_some(window, batch_id, islice(rows, MOST_ROWS), [] if part else conflicts):
+                return
+
+    def _accept_some(
+        self, window: Window, batch_id: str, rows: Iterator[StagedRow], conflicts: Sequence[bytes]
+    ) -> bool:
+        """Make a batch of rows; tell whether there were any."""
+        tenant, dataset_id = window.tenant, window.dataset_id
         tally = Tally()
         files: list[StoredFile] = []
-        conflicts = [orjson.dumps(row.document) for row in self._new(window, contents, StagedKind.CONFLICTS, set(seen))]
-        for lines in _in_files(self._new(window, contents, StagedKind.ACCEPTED, seen)):
+        places: list[Place] = []
+
+        def noted() -> Iterator[StagedRow]:
+            for row in rows:
+                places.append(row.place)
+                yield row
+
+        for lines in _in_files(noted()):
             body = b"\n".join([*lines, b""])
             name = f"part-{len(files):05d}.json"
-            files.append(self._files.deposit(window.tenant, batch_id, window.dataset_id, name, body))
+            files.append(self._files.deposit(tenant, batch_id, dataset_id, name, body))
             tally.add(Tally(rows=len(lines), accepted=len(lines), size=len(body), outputs=1))
         if not tally.rows:
-            return
+            return False
         if conflicts:
-            self._files.reject(window.tenant, batch_id, "conflict_errors_0.json", conflicts)
+            self._files.reject(tenant, batch_id, "conflict_errors_0.json", conflicts)
+        self._rows.keep(tenant, dataset_id, batch_id, PlaceSet.of(places))
         plan = {"files": [list(astuple(file)) for file in files], "file_count": len(files), "bytes": tally.size}
-        self._files.write_plan(window.tenant, batch_id, plan)
+        self._files.write_plan(tenant, batch_id, plan)
         self._record(window, batch_id, tally, {"conflictRecordCount": len(conflicts)})
+        return True
 
     def _reject(self, window: Window, round_: int, contents: Sequence[str], seen: set[Place]) -> None:
         batch_id = window.batch_id(round_, StagedKind.REJECTED)

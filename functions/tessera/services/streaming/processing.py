@@ -8,7 +8,7 @@ message that cannot be dealt with fails alone.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -55,7 +55,11 @@ class _Outcome:
 
 
 class Processor:
-    """Processes messages; ``notice`` is told of every fault of ours that makes some fail."""
+    """Processes messages; ``notice`` is told of every fault of ours that makes some fail.
+
+    ``deleted`` tells which places of a dataset are of batches that were deleted: a message that comes again from there
+    is left alone, and ``pass_over`` is told how many. One that is processed as it comes in is none of them.
+    """
 
     def __init__(
         self,
@@ -65,6 +69,8 @@ class Processor:
         stage: Stage,
         windows: Windows,
         notice: Callable[[Exception], None] = lambda error: None,
+        deleted: Callable[[Tenant, str, Collection[Place]], Collection[Place]] = lambda tenant, dataset_id, places: (),
+        pass_over: Callable[[int], None] = lambda messages: None,
     ) -> None:
         self._configurations = configurations
         self._schemas = schemas
@@ -72,6 +78,8 @@ class Processor:
         self._stage = stage
         self._windows = windows
         self._notice = notice
+        self._deleted = deleted
+        self._pass_over = pass_over
 
     def process(self, messages: Iterable[Message]) -> set[Place]:
         """Process messages; answer the places of those that failed."""
@@ -101,6 +109,10 @@ class Processor:
         self._keep(message.tenant, message.dataset_id, {message.place: message}, outcome)
 
     def _process(self, tenant: Tenant, dataset_id: str, messages: Mapping[Place, Message]) -> set[Place]:
+        deleted = self._deleted(tenant, dataset_id, messages.keys())
+        if deleted:
+            self._pass_over(len(deleted))
+            messages = {place: message for place, message in messages.items() if place not in deleted}
         configuration = self._configurations.current(tenant)
         outcome = _Outcome()
         for place, message in messages.items():

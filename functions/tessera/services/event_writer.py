@@ -41,8 +41,8 @@ class EventWriter:
     """Writes the events of one dataset under one lease; ``clock_ms`` tells the time in milliseconds since 1970.
 
     ``replaced`` are the batches that the rows replace: events of theirs give way.
-    ``cutoff_now`` reads where the last delete was that reached an identity's events, strongly consistent, and raises
-    ConfigurationChangedError when the lease does not know it.
+    ``cutoffs_now`` reads where the last delete was that reached the events of identities, strongly consistent, and
+    raises ConfigurationChangedError when the lease does not know it.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class EventWriter:
         lease: Lease,
         attributes: Attributes,
         clock_ms: Callable[[], int],
-        cutoff_now: Callable[[Xid], Place | None],
+        cutoffs_now: Callable[[Collection[Xid]], Mapping[Xid, Place | None]],
         replaced: Collection[str] = (),
     ) -> None:
         gone = frozenset(replaced)
@@ -64,10 +64,11 @@ class EventWriter:
         self._dataset = dataset
         self._attributes = attributes
         self._clock_ms = clock_ms
-        self._cutoff_now = cutoff_now
+        self._cutoffs_now = cutoffs_now
         self._streams = Streams(store, tenant, dataset, lease, attributes, clock_ms)
         self._placing = Placing(
-            *(store, tenant, dataset, lease, attributes, clock_ms, cutoff_now),
+            *(store, tenant, dataset, lease, attributes, clock_ms),
+            cutoff_now=lambda xid: cutoffs_now([xid])[xid],
             gives_way=lambda place: dataset.is_leaving(place) or batch_id_of(place) in gone,
         )
 
@@ -81,9 +82,8 @@ class EventWriter:
         while rows:
             by_identity, rows = self._arrivals(rows, report)
             self._write(by_identity, cutoffs, report)
-        for xid in report.aside:
-            if self._cutoff_now(xid) != cutoffs(xid):
-                raise ConfigurationChangedError
+        if report.aside and any(now != cutoffs(xid) for xid, now in self._cutoffs_now(report.aside).items()):
+            raise ConfigurationChangedError
         return report
 
     def _write(

@@ -117,10 +117,10 @@ class ProfileWriter:
         def cutoff_of(xid: Xid) -> Place | None:
             return later(dataset.cutoff, heads[xid].cutoff if xid in heads else None)
 
-        def cutoff_now(xid: Xid) -> Place | None:
+        def cutoffs_now(xids: Collection[Xid]) -> dict[Xid, Place | None]:
             lease.confirm()
-            head = self._store.heads(tenant, [xid]).get(xid)
-            return later(dataset.cutoff, head.cutoff if head is not None else None)
+            now = self._store.heads(tenant, xids, self._executor)
+            return {xid: later(dataset.cutoff, now[xid].cutoff if xid in now else None) for xid in xids}
 
         if dataset.kind is not DatasetKind.EVENT:
             records = RecordWriter(self._store, self._executor, tenant, dataset.id, lease)
@@ -134,7 +134,7 @@ class ProfileWriter:
             lease,
             attributes_of(configuration),
             self._clock_ms,
-            cutoff_now,
+            cutoffs_now,
             replaced,
         )
         report.add(events.write(live, cutoff_of))

@@ -46,8 +46,10 @@ class EventStore(StreamEvents, Protocol):
     ) -> dict[Xid, EventStream]:
         """Read the streams that exist."""
 
-    def put_stream(self, tenant: Tenant, stream: EventStream, replaced: EventStream | None) -> None:
-        """Write a stream or raise LostRaceError."""
+    def put_stream(
+        self, tenant: Tenant, stream: EventStream, replaced: EventStream | None, because_of: Event | None = None
+    ) -> None:
+        """Write a stream, if an event is still stored where one is given, or raise LostRaceError."""
 
     def put_event(self, tenant: Tenant, event: Event, cutoff: Place | None) -> Event | None:
         """Write an event unless it is there; answer what is there."""
@@ -286,7 +288,7 @@ class EventWriter:
         pause = _FIRST_PAUSE_S
         while self._touched(events, stream, cutoff) != stream:
             stored = list(self._store.stored_events(self._tenant, events).values())
-            if not stored or self._is_touched(stored, stream, cutoff):
+            if not stored or self._is_touched(stored, stream, cutoff, because_of=stored[0]):
                 return
             pause = _wait(pause)
             stream = self._stream(events[0].xid)
@@ -298,8 +300,17 @@ class EventWriter:
             pause = _wait(pause)
             stream = self._stream(events[0].xid)
 
-    def _is_touched(self, events: Sequence[Event], stream: EventStream | None, cutoff: Place | None) -> bool:
-        """Write a stream as it is after some events, if it is any different; tell whether nobody else was first."""
+    def _is_touched(
+        self,
+        events: Sequence[Event],
+        stream: EventStream | None,
+        cutoff: Place | None,
+        because_of: Event | None = None,
+    ) -> bool:
+        """Write a stream as it is after some events, if it is any different; tell whether nobody else was first.
+
+        Not if it is ``because_of`` one that is gone: nothing would ever take the stream away again.
+        """
         self._lease.check()
         wanted = self._touched(events, stream, cutoff)
         if self._attributes.rules and not wanted.state.is_current(cutoff):
@@ -307,7 +318,7 @@ class EventWriter:
         if wanted == stream:
             return True
         try:
-            self._store.put_stream(self._tenant, wanted, stream)
+            self._store.put_stream(self._tenant, wanted, stream, because_of)
         except LostRaceError:
             return False
         return True

@@ -8,20 +8,16 @@ from concurrent.futures import Executor
 from typing import Protocol
 
 from tessera.domain.identity import Xid
-from tessera.domain.place import Place, later
-from tessera.domain.profile import IdentityItems
+from tessera.domain.place import Place
 from tessera.domain.tenant import Tenant
-from tessera.services.computed.compiled import attributes_of
-from tessera.services.computed.rebuilding import StreamStore, complete
 from tessera.services.lease import Configurations
+from tessera.services.survivors import Store, Survivors
 from tessera.storage.profile_table import KeyPage
+from tessera.storage.stream_items import dataset_of_stream
 
 
-class SweptStore(StreamStore, Protocol):
+class SweptStore(Store, Protocol):
     """What sweeping needs of the profile table."""
-
-    def identity(self, tenant: Tenant, xid: Xid) -> IdentityItems | None:
-        """Read everything of an identity but its events."""
 
     def keys_at_or_below(self, tenant: Tenant, xid: Xid, cutoff: Place, *, after: str | None, limit: int) -> KeyPage:
         """List the records, streams and events of an identity that a cutoff reaches."""
@@ -41,23 +37,17 @@ class Reclaimer:
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._store = store
-        self._configurations = configurations
         self._executor = executor
-        self._clock_ms = clock_ms
+        self._survivors = Survivors(configurations, store, clock_ms)
 
     def delete(self, tenant: Tenant, xid: Xid, sorts: Iterable[str], cutoff: Place) -> None:
-        """Delete items that a cutoff reaches, side by side."""
-        list(self._executor.map(lambda sort: self._store.delete_at_or_below(tenant, xid, sort, cutoff), sorts))
+        """Delete items that a cutoff reaches, side by side; streams after all else, for they lead to the events."""
+        datasets = {sort: dataset_of_stream(sort) for sort in sorts}
+        items = [sort for sort, dataset_id in datasets.items() if dataset_id is None]
+        streams = [dataset_id for dataset_id in datasets.values() if dataset_id is not None]
+        list(self._executor.map(lambda sort: self._store.delete_at_or_below(tenant, xid, sort, cutoff), items))
+        list(self._executor.map(lambda dataset_id: self._survivors.let_go(tenant, xid, dataset_id, cutoff), streams))
 
     def settle(self, tenant: Tenant, xid: Xid) -> None:
-        """Build the state of what is left of an identity's streams anew: it counts events that are gone."""
-        configuration = self._configurations.current(tenant)
-        attributes = attributes_of(configuration)
-        left = self._store.identity(tenant, xid)
-        if left is None:
-            return
-        for stream in left.streams:
-            dataset = configuration.datasets.get(stream.dataset_id)
-            if dataset is not None:
-                cutoff = later(dataset.cutoff, left.head.cutoff)
-                complete(self._store, tenant, stream, attributes, cutoff, dataset.horizon_ms, self._clock_ms)
+        """Put right what is left of an identity's streams: they count events that are gone."""
+        self._survivors.settle(tenant, xid)

@@ -84,12 +84,14 @@ class EventTable:
                 return found
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
-    def put_stream(self, tenant: Tenant, stream: EventStream, replaced: EventStream | None) -> None:
+    def put_stream(
+        self, tenant: Tenant, stream: EventStream, replaced: EventStream | None, because_of: Event | None = None
+    ) -> None:
         """Write a stream that is new, or that replaces the one read before.
 
-        Raises LostRaceError when another writer was there first.
+        Raises LostRaceError when another writer was there first, or the event ``because_of`` is not stored.
         """
-        self.put_counted(tenant, (), stream, replaced)
+        self.put_counted(tenant, (), stream, replaced, because_of=because_of)
 
     def delete_parts_at_or_below(self, tenant: Tenant, xid: Xid, sort: str, cutoff: Place) -> None:
         """Delete the parts of a stream, unless it has a place above the cutoff by now. Raises LostRaceError then."""
@@ -114,13 +116,15 @@ class EventTable:
         replaced: EventStream | None,
         cutoff: Place | None = None,
         instead_of: Mapping[str, Event] = MappingProxyType({}),
+        because_of: Event | None = None,
     ) -> None:
         """Write events and the stream that counts them, in one transaction.
 
         None of the events may be there already, but for those at or below ``cutoff``, which were deleted, and those
         that are to be replaced: ``instead_of`` has what is stored of them by key.
 
-        Raises LostRaceError when that is not so, or when the stream was written since ``replaced`` was read.
+        Raises LostRaceError when that is not so, when the stream was written since ``replaced`` was read, or when the
+        event ``because_of`` is not stored.
         """
         wanted = stream_items.stream_items(tenant, stream)
         before = {} if replaced is None else stream_items.stream_items(tenant, replaced)
@@ -132,9 +136,13 @@ class EventTable:
         ]
         writes += [self._deletion(tenant, stream.xid, sort) for sort in before if sort not in wanted]
         put = {"TableName": self._table, "Item": wanted[main], **_unwritten_since(replaced)}
-        if not events and not writes:
+        if not events and not writes and because_of is None:
             self._put_alone(put)
             return
+        if because_of is not None:
+            key = items.key(tenant, because_of.xid, items.event_sort(because_of.key))
+            stored = {"TableName": self._table, "Key": key, "ConditionExpression": "attribute_exists(pk)"}
+            writes.append({"ConditionCheck": stored})
         # What is rebuilt may have more parts than a transaction takes. Those written ahead are of attributes that no
         # read shows before the stream itself says so.
         room = _TRANSACTION - 1 - len(events)

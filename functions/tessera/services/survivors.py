@@ -40,7 +40,7 @@ from tessera.domain.tenant import Tenant
 from tessera.services.computed.compiled import attributes_of
 from tessera.services.computed.rebuilding import StreamStore, complete
 from tessera.services.lease import Configurations
-from tessera.storage.event_table import EventKey
+from tessera.storage.event_table import EventKey, EventsBetween
 from tessera.storage.profile_items import timestamp_of
 from tessera.storage.registry import LostRaceError
 
@@ -53,10 +53,8 @@ class Store(StreamStore, Protocol):
     def identity(self, tenant: Tenant, xid: Xid) -> IdentityItems | None:
         """Read everything of an identity but its events."""
 
-    def events_between(
-        self, tenant: Tenant, xid: Xid, dataset_id: str, low: str, high: str
-    ) -> tuple[list[EventKey], int]:
-        """List the events at places between two, and tell how many were looked at."""
+    def events_between(self, tenant: Tenant, xid: Xid, dataset_id: str, low: str, high: str) -> EventsBetween:
+        """List the events at places between two."""
 
     def remove_counted(
         self, tenant: Tenant, events: Sequence[Event], stream: EventStream | None, replaced: EventStream
@@ -131,7 +129,7 @@ class Survivors:
         """
         known: EventStream | None = stream
         while known is not None and not (survives(known.place, cutoff) and known.state.is_current(cutoff)):
-            found, _ = self._store.events_between(tenant, known.xid, known.dataset_id, cutoff, END_OF_TIME)
+            found = self._store.events_between(tenant, known.xid, known.dataset_id, cutoff, END_OF_TIME).events
             try:
                 if found:
                     return self._moved(tenant, known, cutoff, found)

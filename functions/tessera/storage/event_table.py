@@ -49,6 +49,14 @@ class EventKey(NamedTuple):
     place: Place
 
 
+class EventsBetween(NamedTuple):
+    """Events of an identity, how many were looked at for them, and whether there may be more."""
+
+    events: list[EventKey]
+    looked_at: int
+    more: bool
+
+
 class EventTable:
     """Events and streams. Reads are strongly consistent."""
 
@@ -263,11 +271,19 @@ class EventTable:
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def events_between(
-        self, tenant: Tenant, xid: Xid, dataset_id: str, low: str, high: str
-    ) -> tuple[list[EventKey], int]:
+        self,
+        tenant: Tenant,
+        xid: Xid,
+        dataset_id: str,
+        low: str,
+        high: str,
+        *,
+        until: str = "",
+        limit: int | None = None,
+    ) -> EventsBetween:
         """List an identity's events in a dataset whose place is from ``low`` up to ``high``, without their bodies.
 
-        Also tells how many events were looked at.
+        In order, up to the one with the key ``until`` if it is given, and at most ``limit`` of them if that is.
         """
         request: dict[str, Any] = {
             "TableName": self._table,
@@ -277,7 +293,7 @@ class EventTable:
             "ExpressionAttributeValues": {
                 ":pk": {"S": items.partition(tenant, xid)},
                 ":first": {"S": items.event_sort("")},
-                ":last": {"S": items.event_sort(_END_OF_TIME)},
+                ":last": {"S": items.event_sort(until or _END_OF_TIME)},
                 ":dataset": {"S": dataset_id},
                 ":low": {"S": low},
                 ":high": {"S": high},
@@ -292,8 +308,9 @@ class EventTable:
                 EventKey(xid, items.key_of_event(item["sk"]["S"]), Place(item["p"]["S"])) for item in answer["Items"]
             ]
             looked_at += answer["ScannedCount"]
-            if "LastEvaluatedKey" not in answer:
-                return found, looked_at
+            more = "LastEvaluatedKey" in answer
+            if not more or (limit is not None and len(found) >= limit):
+                return EventsBetween(found[:limit], looked_at, more or len(found) > len(found[:limit]))
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def _event_puts(

@@ -7,7 +7,7 @@ only the window that gathered them knows these: its events are found by the inde
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import islice
@@ -21,9 +21,9 @@ from tessera.domain.rows import PlacedRow
 from tessera.domain.tenant import Tenant
 from tessera.services.event_removal import CountedEvents, EventRemover
 from tessera.services.ingestion.staged import placed
-from tessera.services.purging.reached import Reached
+from tessera.services.purging.reached import NOTHING, Reached
 from tessera.services.purging.shares import Position, Share
-from tessera.storage.event_table import EventKey
+from tessera.storage.event_table import EventKey, EventsBetween
 
 _ROWS_PER_PAGE = 1000
 # Behind everything that a place can have after the batch.
@@ -56,10 +56,8 @@ class Staged(Protocol):
 class Store(CountedEvents, Protocol):
     """What deleting a batch's events needs of the profile table."""
 
-    def events_between(
-        self, tenant: Tenant, xid: Xid, dataset_id: str, low: str, high: str
-    ) -> tuple[list[EventKey], int]:
-        """List the events at places between two, and tell how many were looked at."""
+    def events_between(self, tenant: Tenant, xid: Xid, dataset_id: str, low: str, high: str) -> EventsBetween:
+        """List the events at places between two."""
 
 
 class BatchRows:
@@ -79,17 +77,23 @@ class BatchRows:
         self._remover = remover
         self._executor = executor
 
-    def find(self, tenant: Tenant, job: Purge, xids: Sequence[Xid]) -> Reached:
-        """Find the events of identities that are at places of the batch, whatever they were staged as."""
+    def find(
+        self,
+        tenant: Tenant,
+        job: Purge,
+        xids: Sequence[Xid],
+        until: Mapping[Xid, str] = NOTHING,
+    ) -> Reached:
+        """Find the events of identities that are at places of the batch, whatever they were staged as; all at once."""
         places = self._places(tenant, job)
         read = self._executor.map(
             lambda xid: self._store.events_between(tenant, xid, job.dataset_id, places.low, places.high), xids
         )
         events: list[EventKey] = []
         items = 0
-        for keys, looked_at in read:
-            events += [event for event in keys if places.has(event.place)]
-            items += looked_at
+        for listed in read:
+            events += [event for event in listed.events if places.has(event.place)]
+            items += listed.looked_at
         return Reached({EVENTS: len(events), SETTLED: len({event.xid for event in events})}, items, events=events)
 
     def delete(self, tenant: Tenant, job: Purge, found: Reached) -> None:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tessera.domain.identity import Identity
-from tessera.domain.place import batch_prefix
+from tessera.domain.place import batch_prefix, hand_place
 from tessera.services import event_removal, event_writer, linking, survivors
 from tessera.services.profile_writer import ProfileWriter
 from tessera.services.reclaiming import Reclaimer
@@ -114,6 +114,17 @@ def test_of_whom_nothing_is_left_nobody_is_seen(world: World) -> None:
     assert world.seen(ONE) is None
     reclaim(world)
     assert [sort for pk, sort in stored() if pk.endswith(XID)] == ["H"]
+
+
+def test_a_link_that_was_blocked_names_somebody_never_seen(world: World) -> None:
+    world.apply(world.bring(CRM, (ERASED, {"city": "Ghent"})))
+    rules = world.configurations.current(TENANT).link_rules
+    linker = linking.Linker(world.table, Inline())
+    linker.block(TENANT, rules, ERASED, hand_place(world.tick()), blocked=True)
+    link = linking_row(world, ERASED, ONE)
+    world.delete_person(ERASED)
+    world.apply(link)
+    assert (world.seen(ONE), world.seen(ERASED)) == (None, None)
 
 
 def schedules(first: int, second: int) -> list[list[int]]:

@@ -198,10 +198,11 @@ class ProfileWriter:
         if any(comes_late(assertion, heads) for assertion in missing):
             # An erasure was carried to whom these links join: their rows may be gone by now.
             heads = self._store.heads(tenant, sorted(identities), self._executor)
-        repeated = [one for one in assertions if one not in missing and comes_late(one, heads)]
+        repeated = [one for one in assertions if comes_late(one, heads) and one not in missing]
         if repeated:
             # Whoever noted these may have died before the streams were put right.
-            self._settle(tenant, {xid for one in repeated for end in one[:2] for xid in heads[end].graph})
+            ends = [heads[xid] for one in repeated for xid in one[:2] if xid in heads]
+            self._settle(tenant, {xid for head in ends for xid in head.graph})
         return heads, held
 
 

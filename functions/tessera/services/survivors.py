@@ -5,14 +5,14 @@ below it and moves the place above them, but for one: an erasure that a link car
 (docs/decisions/0151) has a place in the past, and since that others may have written events and left the place where it
 was. So whoever carries it moves the place up to one of these, and a writer looks at the head once more:
 
-    time | late link                                  | writer of an event above the erasure
-    -----|--------------------------------------------|-----------------------------------------------------
-    t    |                                            | reads heads and stream: no cutoff, an early place
-    t+1  | moves places up to the events that are there |
-    t+2  | writes the cutoff on the head              |
-    t+3  |                                            | writes the event, the place stays
-    t+4  | lists events again: moves the place, or not|
-    t+5  |                                            | reads the head again: a cutoff, so it does what t+4 does
+    time | late link                                   | writer of an event above the erasure
+    -----|---------------------------------------------|------------------------------------------------------
+    t    |                                             | reads heads and stream: no cutoff, an early place
+    t+1  | moves the place up to an event that is there|
+    t+2  | writes the cutoff on the head               |
+    t+3  |                                             | writes the event, the place stays
+    t+4  | lists events again: moves the place, or not |
+    t+5  |                                             | reads the head again: a cutoff, so it does what t+4 does
 
 An event that is written before t+4 is listed there. One that is written later is followed by a reading of the head that
 is later than the cutoff. So the place is right when both have ended, whichever that is; an event of before t+1 is not

@@ -77,13 +77,7 @@ class BatchRows:
         self._remover = remover
         self._executor = executor
 
-    def find(
-        self,
-        tenant: Tenant,
-        job: Purge,
-        xids: Sequence[Xid],
-        until: Mapping[Xid, str] = NOTHING,
-    ) -> Reached:
+    def find(self, tenant: Tenant, job: Purge, xids: Sequence[Xid], until: Mapping[Xid, str] = NOTHING) -> Reached:
         """Find the events of identities that are at places of the batch, whatever they were staged as; all at once."""
         places = self._places(tenant, job)
         read = self._executor.map(

@@ -27,9 +27,11 @@ _RECOVERY = (
 )
 _QUEUES = "Messages that wait or have failed: whatever of them was accepted before the erasure is not written."
 _LAKE = (
-    "Files as received and rows as judged of these batches, and rejected rows with their reasons for 30 days. A record "
-    "names the batch that wrote it last, a link the one that said it first: others of the same datasets can have the "
-    "person too. Reverting a batch deletes its files."
+    "Files as received and rows as judged of these batches, and rejected rows with their reasons for 30 days. Named "
+    "are the batches of what was swept: those that wrote a record last, brought an event or said a link first. Not "
+    "named are those of which nothing was left to sweep: whose records others replaced, whose events or links were "
+    "there already, had expired or were deleted before, and those of datasets that do not go into profiles. They are "
+    "among those that `GET /data/foundation/catalog/batches?dataSet={id}` lists. Reverting a batch deletes its files."
 )
 _WORK = "What export jobs gathered on their way, and files of exports that others replaced."
 _EXPORTS = "Files of exports are as they were when they were made: export again, and they are replaced."

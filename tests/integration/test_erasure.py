@@ -11,7 +11,7 @@ from tessera.domain.erasure import Outcome, Source
 from tessera.domain.erasure_list import Entry
 from tessera.domain.errors import NotFoundError
 from tessera.domain.identity import Identity
-from tessera.domain.place import GRACE_MS, cutoff_place
+from tessera.domain.place import GRACE_MS, batch_place, cutoff_place
 from tessera.domain.profile import Event
 from tessera.domain.rows import HELD, PlacedRow
 from tessera.services.erasure import accepting, sweeping
@@ -315,6 +315,44 @@ def test_a_sweep_stops_after_its_share_and_goes_on(world: ErasingWorld, monkeypa
     world.work()
     assert world.erasure().counts == {"records": 2, "streams": 1, "events": 5}
     assert set(world.stored()) == ONLY_HEADS
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+def test_one_that_failed_is_ended_by_whoever_asks_again(
+    world: ErasingWorld, monkeypatch: pytest.MonkeyPatch, accepted: bool
+) -> None:
+    people = (EMAIL, STRANGER, FRIEND)
+    world.put(row(CRM, at(T + 60), FRIEND, city="Bruges"))
+    with monkeypatch.context() as patched:
+        patched.setattr(accepting, "LINES_PER_PART", 1000 if accepted else 2)
+        patched.setattr(sweeping, "_PAGE", 2)
+        patched.setattr(sweeping, "MAX_ITEMS", 3)
+        first = world.erase(*people, hold=True)
+        if accepted:
+            assert not world.erasure_sweep().sweep(world.tenant, first.id)
+    world.acceptance().fail(world.tenant, first.id, "storage was throttled")
+    world.machine.started.clear()
+    world.now_ms += 60_000
+    again = world.erase(*people, hold=True)
+    world.work()
+    assert {job: world.erasures.get(world.tenant, job).status for job in (first.id, again.id)} == {
+        first.id: JobStatus.FAILED,
+        again.id: JobStatus.SUCCESS,
+    }
+    assert (world.erasure().reached, world.erasure().found) == (5, 0)
+    world.people = (*world.people, *people)
+    assert {sort for _, sort in world.stored()} == {"H"}
+    assert all(world.holds().of(world.tenant, world.xid(one)).head.held for one in (*PERSON, *people))
+
+
+def test_sources_are_of_what_was_left_to_sweep(world: ErasingWorld) -> None:
+    """The batch of a record that a later one replaced is not known any more; receipts say so."""
+    later = "01J00000000000000000000001"
+    world.put(row(LOYALTY, batch_place(T + 500, later, 0, 0), EMAIL, tier="platinum"))
+    world.erase(EMAIL)
+    world.work()
+    sources = set(world.erasures.sources(world.tenant, world.erasure().id))
+    assert sources == {Source(CRM, BATCH), Source(WEB, BATCH), Source(LOYALTY, later)}
 
 
 def test_a_round_that_finds_something_is_followed_by_another(world: ErasingWorld) -> None:

@@ -99,6 +99,7 @@ def test_what_remains_is_what_the_receipt_says(client: Client, call: Caller, mac
     assert receipt["proof"]["found"] == 0
     remains = {one["store"]: one for one in receipt["remains"] if {"count", "sources", "exports"} & one.keys()}
     assert remains["profileTable"]["count"] == 2
+    assert "whose records others replaced" in remains["lake"]["what"]
     batches = {one["batchId"] for one in remains["lake"]["sources"]}
     assert batches == {records, events, repeats}
     assert remains["exports"]["exports"] == [{"datasetId": UNION, "batchId": exported, "certain": True}]

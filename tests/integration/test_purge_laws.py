@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ from tessera.domain.place import Place, batch_id_of, survives
 from tessera.domain.purge import Purge
 from tessera.domain.times import iso_ms, parse_ms
 from tessera.services.profile_writer import ProfileWriter
+from tessera.services.purging import reached
 from tessera.services.purging.accepting import AlreadyAskedError
 from tessera.storage import aws
 from tessera.storage.profile_items import event_key, key_of_event, xid_of
@@ -424,6 +426,55 @@ class TestDying:
             forget()
             assert purge_machine.run(job.id) == "done"
             assert ([world.seen(one) for one in PEOPLE], shapes(), counts(world, job)) == expected, left
+
+    def test_of_somebody_who_has_more_than_a_page_takes(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A page is bounded by events too; an invocation that is cut off leaves the next one less to do."""
+        monkeypatch.setattr(reached, "EVENTS_PER_IDENTITY", 2)
+        for number, one in enumerate(PEOPLE):
+            names = [f"{number}-{event}" for event in range(5 - 2 * number)]
+            world.apply(world.bring(SHOP, *[(one, bought(world, name, 1)) for name in names]))
+        job = world.delete(SHOP)
+        world.apply(world.bring(SHOP, (PEOPLE[0], bought(world, "new", 16))))
+        expected = [({}, ["new"], 16), None, None]
+        begin, spent = snapshot(), 0
+        with monkeypatch.context() as patched:
+            life = mortal(patched, None)
+            assert purge_machine.run(job.id) == "done"
+            spent = life.spent
+        forget()
+        found = {"events": 9, "streams": 2}
+        for left in (None, *range(0, spent, 3)):
+            restore(begin)
+            with monkeypatch.context() as patched:
+                mortal(patched, left)
+                with nullcontext() if left is None else pytest.raises(CrashError):
+                    purge_machine.run(job.id)
+            forget()
+            assert purge_machine.run(job.id) == ("over" if left is None else "done")
+            assert [world.seen(one) for one in PEOPLE] == expected
+            done = counts(world, job)
+            assert {name: done[name] for name in found} == found, left
+            rescan = PurgeStore(world.registry).get(TENANT, job.id).rescan
+            assert rescan is not None
+            # Each once, and who is still there once more by the index.
+            assert (rescan.identities, rescan.found) == (4, 0)
+
+        # Cut off again and again, each time after as many calls as the beginning and two pages take.
+        restore(begin)
+        events = []
+        while True:
+            with monkeypatch.context() as patched:
+                mortal(patched, 40)
+                try:
+                    purge_machine.run(job.id)
+                    break
+                except CrashError:
+                    events.append(sum(sort.startswith("E#") for _, sort in stored()))
+            forget()
+            assert len(events) < 20
+        assert len(events) > 1
+        assert events == sorted(events, reverse=True)
+        assert [world.seen(one) for one in PEOPLE] == expected
 
     @pytest.mark.parametrize("seed", range(3))
     def test_on_storage_as_it_may_be(self, world: World, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:

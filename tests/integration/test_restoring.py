@@ -245,6 +245,27 @@ class TestErasures:
         self.restore(world, monkeypatch, happens)
         assert self.heads(world) == expected[0]
 
+    @pytest.mark.parametrize("graph", [GraphType.PRIVATE, GraphType.NONE])
+    def test_a_link_that_comes_after_a_delete_does_what_it_did(
+        self, erasing: ErasingWorld, monkeypatch: pytest.MonkeyPatch, graph: GraphType
+    ) -> None:
+        world = erasing
+        link = row(LOYALTY, at(T + 50), self.FRIEND, self.OTHER)
+        expected: list[Any] = []
+
+        def happens() -> None:
+            jobs = DeletionStore(Registry(aws.dynamodb(), aws.registry_table()))
+            noting = Journal(aws.s3(), aws.lake_bucket())
+            deletions = Deletions(world.table, jobs, world.machine, lambda: world.now_ms, world.pause, noting)
+            deletions.accept(world.tenant, world.xid(self.FRIEND), graph, "me")
+            world.put(link)
+            expected.extend((self.heads(world), world.visible(*world.people)))
+
+        self.restore(world, monkeypatch, happens)
+        world.put(link)
+        assert [self.heads(world), world.visible(*world.people)] == expected
+        assert bool(world.visible(self.OTHER)) is (graph is GraphType.NONE)
+
     @pytest.mark.parametrize("hold", [False, True])
     def test_it_is_in_the_journal_before_it_counts_as_accepted(self, cloud: None, hold: bool) -> None:
         for calls in range(100):

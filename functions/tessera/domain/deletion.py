@@ -38,6 +38,8 @@ _BEGINNING, _FIRST = Position(0), Position(1)
 class PersonDeletion:
     """One deletion. ``cutoff`` is the place at or below which everything under ``xids`` is gone for every reader.
 
+    ``whole`` is for everyone in the graph, also whom links that come late add to it.
+
     Times are milliseconds since 1970. ``counts`` tells what the sweep found, by kind. Everything up to ``swept`` is
     deleted, everything up to ``counted`` counted: an item is counted before it is deleted, so that a crash in between
     makes no difference to the figures. ``found`` is how much this round has found so far; ``proved_ms`` is when a round
@@ -58,6 +60,7 @@ class PersonDeletion:
     found: int = 0
     proved_ms: int = 0
     reason: str = ""
+    whole: bool = False
 
     def started(self, now_ms: int) -> Self:
         """Return the job as one that is being worked on."""
@@ -117,6 +120,7 @@ class PersonDeletion:
             "found": self.found,
             "provedAt": self.proved_ms,
             "reason": self.reason,
+            "whole": self.whole,
         }
 
     @classmethod
@@ -138,4 +142,5 @@ class PersonDeletion:
             found=document.get("found", 0),
             proved_ms=document.get("provedAt", 0),
             reason=document["reason"],
+            whole=document.get("whole", False),
         )

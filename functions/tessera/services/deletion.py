@@ -114,9 +114,17 @@ class Deletions:
         while True:
             heads = self._reach(tenant, xid, graph)
             until_ms = self._clock_ms() + GRACE_MS
-            job = PersonDeletion(job_id, tuple(sorted(heads)), cutoff_place(until_ms), caller, now_ms, now_ms)
+            job = PersonDeletion(
+                job_id,
+                tuple(sorted(heads)),
+                cutoff_place(until_ms),
+                caller,
+                now_ms,
+                now_ms,
+                whole=graph is not GraphType.NONE,
+            )
             try:
-                self._cut_off(tenant, heads, job, whole=graph is not GraphType.NONE)
+                self._cut_off(tenant, heads, job)
             except LostRaceError:
                 self._pause(random.uniform(0, pause))  # noqa: S311 - jitter
                 pause = min(_LONGEST_PAUSE_S, pause * 2)
@@ -157,14 +165,14 @@ class Deletions:
             raise TooManyRelatedIdentitiesError(count, MAX_GRAPH_READ)
         return {**heads, **self._store.heads(tenant, head.members)} if head.members else heads
 
-    def _cut_off(self, tenant: Tenant, heads: Mapping[Xid, Head], job: PersonDeletion, *, whole: bool) -> None:
+    def _cut_off(self, tenant: Tenant, heads: Mapping[Xid, Head], job: PersonDeletion) -> None:
         """Write cutoffs and job, if no link came or went since the heads were read.
 
         One transaction: a cutoff without a job would never be swept, a job without cutoffs never have been accepted.
         """
         reached = {xid for xid, head in heads.items() if survives(job.cutoff, head.cutoff)}
         changed = [
-            heads[xid].erasing(job.cutoff) if whole else replace(heads[xid], cutoff=job.cutoff)
+            heads[xid].erasing(job.cutoff) if job.whole else replace(heads[xid], cutoff=job.cutoff)
             for xid in sorted(reached)
         ]
         unchanged = [head for xid, head in heads.items() if xid not in reached]
@@ -182,7 +190,13 @@ class Deletions:
 
     def _start(self, tenant: Tenant, job: PersonDeletion) -> None:
         if self._journal is not None:
-            entry = {"kind": PERSON, "xids": list(job.xids), "cutoff": job.cutoff, "at": job.at_ms}
+            entry = {
+                "kind": PERSON,
+                "xids": list(job.xids),
+                "cutoff": job.cutoff,
+                "whole": job.whole,
+                "at": job.at_ms,
+            }
             self._journal.note(tenant, job.id, entry)
         name = job.id if job.attempt == 1 else f"{job.id}-{job.attempt}"
         self._machine.start(name, {"org_id": tenant.org_id, "sandbox": tenant.sandbox, "job_id": job.id})

@@ -31,6 +31,11 @@ class StoredStreams(StreamStore, Protocol):
     def stored_events(self, tenant: Tenant, events: Sequence[Event]) -> dict[str, Event]:
         """Read those of an identity's events that are stored."""
 
+    def put_stream(
+        self, tenant: Tenant, stream: EventStream, replaced: EventStream | None, because_of: Event | None = None
+    ) -> None:
+        """Write a stream, if an event is still stored where one is given, or raise LostRaceError."""
+
 
 class Streams:
     """The streams of one dataset, written under one lease; ``clock_ms`` gives milliseconds since 1970."""
@@ -60,7 +65,7 @@ class Streams:
         pause = FIRST_PAUSE_S
         while self.touched(events, stream, cutoff) != stream:
             stored = list(self._store.stored_events(self._tenant, events).values())
-            if not stored or self._is_touched(stored, stream, cutoff):
+            if not stored or self._is_touched(stored, stream, cutoff, because_of=stored[0]):
                 return
             pause = wait(pause)
             stream = self.read(events[0].xid)
@@ -72,8 +77,17 @@ class Streams:
             pause = wait(pause)
             stream = self.read(events[0].xid)
 
-    def _is_touched(self, events: Sequence[Event], stream: EventStream | None, cutoff: Place | None) -> bool:
-        """Write a stream as it is after some events, if it is any different; tell whether nobody else was first."""
+    def _is_touched(
+        self,
+        events: Sequence[Event],
+        stream: EventStream | None,
+        cutoff: Place | None,
+        because_of: Event | None = None,
+    ) -> bool:
+        """Write a stream as it is after some events, if it is any different; tell whether nobody else was first.
+
+        Not if it is ``because_of`` one that is gone: nothing would ever take the stream away again.
+        """
         self._lease.check()
         wanted = self.touched(events, stream, cutoff)
         if self._attributes.rules and not wanted.state.is_current(cutoff):
@@ -81,7 +95,7 @@ class Streams:
         if wanted == stream:
             return True
         try:
-            self._store.put_stream(self._tenant, wanted, stream)
+            self._store.put_stream(self._tenant, wanted, stream, because_of)
         except LostRaceError:
             return False
         return True

@@ -22,6 +22,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Protocol
 
@@ -45,6 +46,7 @@ _LONGEST_PAUSE_S = 0.5
 
 Heads = Mapping[Xid, Head]
 Change = Callable[[Heads], Heads]
+Carried = Callable[[Tenant, Mapping[Xid, Place]], AbstractContextManager[None]]
 
 
 class HeadStore(Protocol):
@@ -61,6 +63,7 @@ class Linker:
     """Notes link assertions, removals and blocks. Every method is safe to repeat and to race.
 
     ``watch`` is told the size of each graph that grew, and ``MAX_GRAPH_WRITTEN + 1`` for one that collapsed.
+    ``carried`` surrounds the writing of heads to which a late link carries an erasure; it is told their cutoffs.
     """
 
     def __init__(
@@ -69,10 +72,12 @@ class Linker:
         executor: Executor,
         watch: Callable[[int], None] = lambda size: None,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        carried: Carried = lambda tenant, cutoffs: nullcontext(),
     ) -> None:
         self._store = store
         self._executor = executor
         self._watch = watch
+        self._carried = carried
         self._clock_ms = clock_ms
 
     def link(
@@ -214,7 +219,7 @@ class Linker:
         changed = [head for xid, head in after.items() if head is not before[xid] or head.version == 0]
         unchanged = [head for xid, head in after.items() if head is before[xid] and head.version > 0]
         if changed:
-            self._store.replace_heads(tenant, changed, unchanged)
+            self._write(tenant, before, changed, unchanged)
             grown = [len(head.graph) for head in changed if len(head.members) > len(before[head.xid].members)]
             if grown:
                 self._watch(max(grown))
@@ -229,9 +234,14 @@ class Linker:
         changed = [head for xid, head in marked.items() if head is not before[xid] or head.version == 0]
         # Ends are changed together as far as a transaction reaches; all else is marked by now, so any order will do.
         for start in range(0, len(changed), MAX_GRAPH_WRITTEN):
-            self._store.replace_heads(tenant, changed[start : start + MAX_GRAPH_WRITTEN], [])
+            self._write(tenant, before, changed[start : start + MAX_GRAPH_WRITTEN], [])
         if changed:
             self._watch(MAX_GRAPH_WRITTEN + 1)
+
+    def _write(self, tenant: Tenant, before: Heads, changed: Collection[Head], unchanged: Collection[Head]) -> None:
+        moved = [head for head in changed if head.cutoff != before[head.xid].cutoff]
+        with self._carried(tenant, {head.xid: head.cutoff for head in moved if head.cutoff is not None}):
+            self._store.replace_heads(tenant, changed, unchanged)
 
 
 def _as_it_is(heads: Heads) -> Heads:

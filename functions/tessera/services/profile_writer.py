@@ -2,7 +2,8 @@
 
 The order of the steps is what survives a crash between any two of them: heads and links first, then the stream by
 which the index finds an identity's events, then the rows. A row is never stored where nothing leads to it, and
-repeating a step changes nothing.
+repeating a step changes nothing. At last the heads of those who have events are read again, for a link that came late
+may have carried an erasure to them meanwhile: see ``services.survivors``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tessera.domain.expiry import settled_ms
 from tessera.domain.graph import Assertion, Head, LinkRules, comes_late
 from tessera.domain.identity import Identity, Xid
 from tessera.domain.place import Place, later, survives
+from tessera.domain.profile import EventStream
 from tessera.domain.rows import HELD, PlacedRow, Row, RowError
 from tessera.domain.tenant import Tenant
 from tessera.services.computed.compiled import attributes_of
@@ -24,6 +26,8 @@ from tessera.services.event_writer import EventStore, EventWriter
 from tessera.services.lease import ConfigurationChangedError, Configurations, Lease
 from tessera.services.linking import HeadStore, Linker
 from tessera.services.record_writer import RecordStore, RecordWriter
+from tessera.services.survivors import Store as SurvivorStore
+from tessera.services.survivors import Survivors
 from tessera.services.write_report import WriteReport
 
 ROWS_PER_SLICE = 1000
@@ -31,7 +35,7 @@ ROWS_PER_SLICE = 1000
 _HELD = "the row names an identity of a person who is held: nothing of them is taken until it is lifted"
 
 
-class ProfileStore(HeadStore, EventStore, RecordStore, Protocol):
+class ProfileStore(HeadStore, EventStore, RecordStore, SurvivorStore, Protocol):
     """What writing needs of the profile table."""
 
     def heads(self, tenant: Tenant, xids: Iterable[Xid], executor: Executor | None = None) -> dict[Xid, Head]:
@@ -39,6 +43,11 @@ class ProfileStore(HeadStore, EventStore, RecordStore, Protocol):
 
     def add_head(self, tenant: Tenant, head: Head) -> None:
         """Write a head unless there is one."""
+
+    def streams(
+        self, tenant: Tenant, xids: Iterable[Xid], dataset_id: str, executor: Executor | None = None
+    ) -> dict[Xid, EventStream]:
+        """Read the streams that exist."""
 
 
 class ProfileWriter:
@@ -56,7 +65,8 @@ class ProfileWriter:
         self._configurations = configurations
         self._store = store
         self._executor = executor
-        self._linker = Linker(store, executor, watch, clock_ms)
+        self._survivors = Survivors(configurations, store, clock_ms)
+        self._linker = Linker(store, executor, watch, clock_ms, self._survivors.carried)
         self._clock = clock
         self._clock_ms = clock_ms
 
@@ -138,7 +148,14 @@ class ProfileWriter:
             replaced,
         )
         report.add(events.write(live, cutoff_of))
+        self._settle(tenant, {item.row.primary.xid(tenant) for item in live})
         return report
+
+    def _settle(self, tenant: Tenant, xids: Collection[Xid]) -> None:
+        """See that streams are where their events are, of those whom deletes have reached by now."""
+        for xid, head in self._store.heads(tenant, xids, self._executor).items():
+            if head.cutoff is not None:
+                self._survivors.settle(tenant, xid)
 
     def _prepare_heads(
         self, tenant: Tenant, dataset: DatasetSettings, configuration: Configuration, rows: Sequence[PlacedRow]
@@ -181,6 +198,11 @@ class ProfileWriter:
         if any(comes_late(assertion, heads) for assertion in missing):
             # An erasure was carried to whom these links join: their rows may be gone by now.
             heads = self._store.heads(tenant, sorted(identities), self._executor)
+        repeated = [one for one in assertions if comes_late(one, heads) and one not in missing]
+        if repeated:
+            # Whoever noted these may have died before the streams were put right.
+            ends = [heads[xid] for one in repeated for xid in one[:2] if xid in heads]
+            self._settle(tenant, {xid for head in ends for xid in head.graph})
         return heads, held
 
 

@@ -217,9 +217,10 @@ class Restoring:
 def _steps(entry: Mapping[str, Any]) -> Iterator[tuple[Xid, _Step]]:
     """List what an entry says was done to which identities; nothing if it is not about persons."""
     if entry["kind"] == PERSON:
-        # Whether it was meant for a whole graph is not in the entry.
+        # Entries of before did not say whether it was meant for a whole graph.
+        whole = entry.get("whole", False)
         for xid in entry["xids"]:
-            yield Xid(xid), _Step(Place(entry["cutoff"]), whole=False)
+            yield Xid(xid), _Step(Place(entry["cutoff"]), whole=whole)
     elif entry["kind"] == ERASURE:
         noted = (entry["asked"], entry["caller"], entry["job"])
         for xid, place in entry["cutoffs"].items():

@@ -57,6 +57,14 @@ class EventKey(NamedTuple):
         return items.is_copy(self.sort)
 
 
+class EventsBetween(NamedTuple):
+    """Events and copies of an identity, how many were looked at for them, and whether there may be more."""
+
+    events: list[EventKey]
+    looked_at: int
+    more: bool
+
+
 class EventTable(EventCopies):
     """Events and streams. Reads are strongly consistent."""
 
@@ -88,12 +96,14 @@ class EventTable(EventCopies):
                 return found
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
-    def put_stream(self, tenant: Tenant, stream: EventStream, replaced: EventStream | None) -> None:
+    def put_stream(
+        self, tenant: Tenant, stream: EventStream, replaced: EventStream | None, because_of: Event | None = None
+    ) -> None:
         """Write a stream that is new, or that replaces the one read before.
 
-        Raises LostRaceError when another writer was there first.
+        Raises LostRaceError when another writer was there first, or the event ``because_of`` is not stored.
         """
-        self.put_counted(tenant, (), stream, replaced)
+        self.put_counted(tenant, (), stream, replaced, because_of=because_of)
 
     def delete_parts_at_or_below(self, tenant: Tenant, xid: Xid, sort: str, cutoff: Place) -> None:
         """Delete the parts of a stream, unless it has a place above the cutoff by now. Raises LostRaceError then."""
@@ -120,6 +130,7 @@ class EventTable(EventCopies):
         instead_of: Mapping[str, Event] = MappingProxyType({}),
         kept: Sequence[Event] = (),
         restored: Sequence[Event] = (),
+        because_of: Event | None = None,
     ) -> None:
         """Write events and the stream that counts them, in one transaction.
 
@@ -127,7 +138,8 @@ class EventTable(EventCopies):
         that are to be replaced: ``instead_of`` has what is stored of them by key. Events ``kept`` are written as copies
         with it, those ``restored`` have one, which is deleted.
 
-        Raises LostRaceError when that is not so, or when the stream was written since ``replaced`` was read.
+        Raises LostRaceError when that is not so, when the stream was written since ``replaced`` was read, or when the
+        event ``because_of`` is not stored.
         """
         wanted = stream_items.stream_items(tenant, stream)
         before = {} if replaced is None else stream_items.stream_items(tenant, replaced)
@@ -139,7 +151,7 @@ class EventTable(EventCopies):
         ]
         writes += [self._deletion(tenant, stream.xid, sort) for sort in before if sort not in wanted]
         put = {"TableName": self._table, "Item": wanted[main], **_unwritten_since(replaced)}
-        if not events and not writes:
+        if not events and not writes and because_of is None:
             self._put_alone(put)
             return
         others = [
@@ -147,6 +159,10 @@ class EventTable(EventCopies):
             *(self._copy_put(tenant, event) for event in kept),
             *(self._copy_removal(tenant, event) for event in restored),
         ]
+        if because_of is not None:
+            key = items.key(tenant, because_of.xid, items.event_sort(because_of.key))
+            stored = {"TableName": self._table, "Key": key, "ConditionExpression": "attribute_exists(pk)"}
+            others.append({"ConditionCheck": stored})
         # What is rebuilt may have more parts than a transaction takes. Those written ahead are of attributes that no
         # read shows before the stream itself says so.
         room = _TRANSACTION - 1 - len(others)
@@ -268,11 +284,19 @@ class EventTable(EventCopies):
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def events_between(
-        self, tenant: Tenant, xid: Xid, dataset_id: str, low: str, high: str
-    ) -> tuple[list[EventKey], int]:
+        self,
+        tenant: Tenant,
+        xid: Xid,
+        dataset_id: str,
+        low: str,
+        high: str,
+        *,
+        until: str = "",
+        limit: int | None = None,
+    ) -> EventsBetween:
         """List an identity's events in a dataset, and copies of them, whose place is from ``low`` up to ``high``.
 
-        Without their bodies. Also tells how many were looked at.
+        Without their bodies, copies first. Up to the sort key ``until`` if it is given, at most ``limit`` if that is.
         """
         request: dict[str, Any] = {
             "TableName": self._table,
@@ -283,7 +307,7 @@ class EventTable(EventCopies):
                 ":pk": {"S": items.partition(tenant, xid)},
                 # Copies sort before events.
                 ":first": {"S": items.copies_sort(dataset_id)},
-                ":last": {"S": items.event_sort(_END_OF_TIME)},
+                ":last": {"S": until or items.event_sort(_END_OF_TIME)},
                 ":dataset": {"S": dataset_id},
                 ":low": {"S": low},
                 ":high": {"S": high},
@@ -296,8 +320,9 @@ class EventTable(EventCopies):
             answer = self._client.query(**request)
             found += [EventKey(xid, item["sk"]["S"], Place(item["p"]["S"])) for item in answer["Items"]]
             looked_at += answer["ScannedCount"]
-            if "LastEvaluatedKey" not in answer:
-                return found, looked_at
+            more = "LastEvaluatedKey" in answer
+            if not more or (limit is not None and len(found) >= limit):
+                return EventsBetween(found[:limit], looked_at, more or len(found) > len(found[:limit]))
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def _event_puts(

@@ -39,6 +39,11 @@ def stream_sort(dataset_id: str) -> str:
     return STREAM + dataset_id
 
 
+def dataset_of_stream(sort: str) -> str | None:
+    """Return the dataset whose stream has a sort key, ``None`` if that is something else's."""
+    return sort.removeprefix(STREAM) if sort.startswith(STREAM) else None
+
+
 def parts_sort(dataset_id: str) -> str:
     """Beginning of the sort keys of the parts of a stream."""
     return f"{STREAM}{dataset_id}#"

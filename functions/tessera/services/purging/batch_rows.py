@@ -7,7 +7,7 @@ only the window that gathered them knows these: its events are found by the inde
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import islice
@@ -21,9 +21,9 @@ from tessera.domain.rows import PlacedRow
 from tessera.domain.tenant import Tenant
 from tessera.services.event_removal import CountedEvents, EventRemover
 from tessera.services.ingestion.staged import placed
-from tessera.services.purging.reached import Reached
+from tessera.services.purging.reached import NOTHING, Reached
 from tessera.services.purging.shares import Position, Share, added
-from tessera.storage.event_table import EventKey
+from tessera.storage.event_table import EventKey, EventsBetween
 
 _ROWS_PER_PAGE = 1000
 # Behind everything that a place can have after the batch.
@@ -59,10 +59,8 @@ class Store(CountedEvents, Protocol):
     def copies(self, tenant: Tenant, xid: Xid, dataset_id: str) -> list[Event]:
         """Read the copies of an identity's events in a dataset."""
 
-    def events_between(
-        self, tenant: Tenant, xid: Xid, dataset_id: str, low: str, high: str
-    ) -> tuple[list[EventKey], int]:
-        """List the events and copies at places between two, and tell how many were looked at."""
+    def events_between(self, tenant: Tenant, xid: Xid, dataset_id: str, low: str, high: str) -> EventsBetween:
+        """List the events and copies at places between two."""
 
 
 class BatchRows:
@@ -82,8 +80,8 @@ class BatchRows:
         self._remover = remover
         self._executor = executor
 
-    def find(self, tenant: Tenant, job: Purge, xids: Sequence[Xid]) -> Reached:
-        """Find the events of identities that are at places of the batch, whatever they were staged as.
+    def find(self, tenant: Tenant, job: Purge, xids: Sequence[Xid], until: Mapping[Xid, str] = NOTHING) -> Reached:
+        """Find the events of identities that are at places of the batch, whatever they were staged as; all at once.
 
         And copies of which a worker who died has shown none.
         """
@@ -94,19 +92,19 @@ class BatchRows:
         return Reached(counts, items, events=[event for one in found for event in one.events])
 
     def _find(self, tenant: Tenant, job: Purge, places: Places, xid: Xid) -> Reached:
-        keys, items = self._store.events_between(tenant, xid, job.dataset_id, places.low, places.high)
-        mine = [one for one in keys if places.has(one.place)]
+        listed = self._store.events_between(tenant, xid, job.dataset_id, places.low, places.high)
+        mine = [one for one in listed.events if places.has(one.place)]
         copies = sum(one.is_copy for one in mine)
         counts = {EVENTS: len(mine) - copies, COPIES: copies, SETTLED: int(copies < len(mine))}
-        return Reached(counts, items, events=[*mine, *self._lost(tenant, job, xid)])
+        return Reached(counts, listed.looked_at, events=[*mine, *self._lost(tenant, job, xid)])
 
     def _lost(self, tenant: Tenant, job: Purge, xid: Xid) -> list[EventKey]:
         """Return the copies of an identity's events of which nothing is shown at a lower place."""
         if not self._store.copies(tenant, xid, job.dataset_id):
             return []
-        keys, _ = self._store.events_between(tenant, xid, job.dataset_id, "0", END_OF_TIME)
-        shown = {one.key: one.place for one in keys if not one.is_copy}
-        return [one for one in keys if one.is_copy and shown.get(one.key, END_OF_TIME) > one.place]
+        stored = self._store.events_between(tenant, xid, job.dataset_id, "0", END_OF_TIME).events
+        shown = {one.key: one.place for one in stored if not one.is_copy}
+        return [one for one in stored if one.is_copy and shown.get(one.key, END_OF_TIME) > one.place]
 
     def delete(self, tenant: Tenant, job: Purge, found: Reached) -> None:
         """Delete what was found; an event that another batch brought by now stays."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 from tessera.domain.configuration import DatasetKind
@@ -20,13 +21,16 @@ from tessera.services.computed.compiled import attributes_of
 from tessera.services.computed.rebuilding import StreamStore, complete
 from tessera.services.lease import Configurations
 from tessera.services.purging.shares import Position, Share
-from tessera.storage.event_table import EventKey
+from tessera.storage.event_table import EventKey, EventsBetween
 from tessera.storage.person_index import IndexPage
 from tessera.storage.record_items import ReadRecord, record_sort
 from tessera.storage.registry import LostRaceError
 from tessera.storage.stream_items import stream_sort
 
 IDENTITIES_PER_PAGE = 100
+# A page of 100,000 events is deleted in about a minute.
+EVENTS_PER_IDENTITY = 1000
+NOTHING: Mapping[Xid, str] = MappingProxyType({})
 
 Item = TypeVar("Item")
 
@@ -35,7 +39,8 @@ Item = TypeVar("Item")
 class Reached:
     """What of a page is reached: how many items by kind, which ones, and how many were looked at.
 
-    ``later`` are the identities that have something in the dataset that came after the delete.
+    ``later`` are the identities that have something in the dataset that came after the delete; ``unfinished`` those of
+    which more is reached than is found at once, each with the key of the last event that is.
     """
 
     counts: Mapping[str, int]
@@ -47,6 +52,7 @@ class Reached:
     streams: Sequence[Xid] = ()
     rebuilt: Sequence[EventStream] = ()
     links: Collection[tuple[Xid, Xid]] = ()
+    unfinished: Mapping[Xid, str] = field(default_factory=dict)
 
 
 class Index(Protocol):
@@ -84,9 +90,17 @@ class Store(StreamStore, Protocol):
         """Read the streams that exist."""
 
     def events_between(
-        self, tenant: Tenant, xid: Xid, dataset_id: str, low: str, high: str
-    ) -> tuple[list[EventKey], int]:
-        """List the events and copies at places between two, and tell how many were looked at."""
+        self,
+        tenant: Tenant,
+        xid: Xid,
+        dataset_id: str,
+        low: str,
+        high: str,
+        *,
+        until: str = "",
+        limit: int | None = None,
+    ) -> EventsBetween:
+        """List the events and copies at places between two, up to one, at most so many of them."""
 
     def delete_at_or_below(self, tenant: Tenant, xid: Xid, sort: str, cutoff: Place) -> None:
         """Delete an item, unless it has a place above the cutoff by now."""
@@ -137,10 +151,13 @@ class DatasetRows:
                 break
         return xids, Position(number) if number < len(share.shards) else None
 
-    def find(self, tenant: Tenant, job: Purge, xids: Sequence[Xid]) -> Reached:
-        """Find what the job reaches of identities, whatever the index said: everything is read, strongly consistent."""
+    def find(self, tenant: Tenant, job: Purge, xids: Sequence[Xid], until: Mapping[Xid, str] = NOTHING) -> Reached:
+        """Find what the job reaches of identities, whatever the index said: everything is read, strongly consistent.
+
+        Of those ``until`` names it finds events up to the one with this key.
+        """
         event = job.dataset_kind is DatasetKind.EVENT
-        found = self._find_events(tenant, job, xids) if event else self._find_records(tenant, job, xids)
+        found = self._find_events(tenant, job, xids, until) if event else self._find_records(tenant, job, xids)
         return self._with_links(tenant, job, found, xids) if job.remove_links else found
 
     def _find_records(self, tenant: Tenant, job: Purge, xids: Sequence[Xid]) -> Reached:
@@ -170,26 +187,36 @@ class DatasetRows:
         self._each(lambda xid: self._store.delete_at_or_below(tenant, xid, sort, cutoff), found.streams)
         self._rebuild(tenant, job, found.rebuilt)
 
-    def _find_events(self, tenant: Tenant, job: Purge, xids: Sequence[Xid]) -> Reached:
+    def _find_events(self, tenant: Tenant, job: Purge, xids: Sequence[Xid], until: Mapping[Xid, str]) -> Reached:
         streams = self._store.streams(tenant, xids, job.dataset_id, self._executor)
         read = self._executor.map(
-            lambda xid: self._store.events_between(tenant, xid, job.dataset_id, "0", job.cutoff), xids
+            lambda xid: self._store.events_between(
+                tenant,
+                xid,
+                job.dataset_id,
+                "0",
+                job.cutoff,
+                until=until.get(xid, ""),
+                limit=None if xid in until else EVENTS_PER_IDENTITY,
+            ),
+            xids,
         )
         events: list[EventKey] = []
         items = len(streams)
-        for keys, looked_at in read:
-            events += keys
-            items += looked_at
-        dead = [xid for xid, stream in streams.items() if stream.place <= job.cutoff]
-        stale = [
-            stream
-            for stream in streams.values()
-            if stream.place > job.cutoff and not stream.state.is_current(job.cutoff)
-        ]
+        unfinished = dict(until)
+        for xid, listed in zip(xids, read, strict=True):
+            events += listed.events
+            items += listed.looked_at
+            if listed.more:
+                unfinished[xid] = listed.events[-1].sort
+        # While events are left, the index leads to them by the stream.
+        ending = [stream for xid, stream in streams.items() if xid not in unfinished]
+        dead = [stream.xid for stream in ending if stream.place <= job.cutoff]
+        stale = [stream for stream in ending if stream.place > job.cutoff and not stream.state.is_current(job.cutoff)]
         copies = sum(event.is_copy for event in events)
         counts = {EVENTS: len(events) - copies, COPIES: copies, STREAMS: len(dead), REBUILT: len(stale)}
-        later_ones = frozenset(streams) - frozenset(dead)
-        return Reached(counts, items, later_ones, events=events, streams=dead, rebuilt=stale)
+        later_ones = frozenset(xid for xid, stream in streams.items() if stream.place > job.cutoff)
+        return Reached(counts, items, later_ones, events=events, streams=dead, rebuilt=stale, unfinished=unfinished)
 
     def _with_links(self, tenant: Tenant, job: Purge, found: Reached, xids: Sequence[Xid]) -> Reached:
         """Add the links that the dataset asserted of identities.

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple, Protocol, Self
 
+from tessera.domain.identity import Xid
 from tessera.domain.tenant import Tenant
 
 
@@ -48,12 +49,14 @@ class Page:
     """What a worker is about to delete: noted once, before anything of it is deleted.
 
     ``identities`` are whom it is about, where that is not known from the rows of a batch; ``next`` is where the page
-    behind it begins, ``None`` if there is none; ``counts`` tells what there is to delete.
+    behind it begins, ``None`` if there is none; ``counts`` tells what there is to delete. ``unfinished`` are those of
+    the identities that have more, which the page behind it is about, each with the key of the last event of this page.
     """
 
     identities: Sequence[str]
     next: Position | None
     counts: Mapping[str, int]
+    unfinished: Mapping[Xid, str] = field(default_factory=dict)
 
     def to_document(self) -> dict[str, Any]:
         """Write the page as the JSON document that is stored."""
@@ -63,12 +66,15 @@ class Page:
     def from_document(cls, document: Mapping[str, Any]) -> Self:
         """Read a page from its stored document."""
         behind = document["next"]
-        return cls(document["identities"], None if behind is None else Position(*behind), document["counts"])
+        position = None if behind is None else Position(*behind)
+        return cls(document["identities"], position, document["counts"], document.get("unfinished", {}))
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """How far a worker is: how many pages it has dealt with, where the next one begins, and what it met.
+
+    The next page is about the ``unfinished`` identities of the last one, if there are any.
 
     Of a last look: ``items`` is how many items it looked at, ``found`` how many of them were still reached.
     """
@@ -79,11 +85,12 @@ class Checkpoint:
     items: int = 0
     found: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
+    unfinished: Sequence[Xid] = ()
 
     @property
     def done(self) -> bool:
         """Whether it is behind everything."""
-        return self.position is None
+        return self.position is None and not self.unfinished
 
     def behind(self, page: Page) -> Self:
         """Return how far it is when a page is dealt with."""
@@ -91,8 +98,9 @@ class Checkpoint:
             self,
             pages=self.pages + 1,
             position=page.next,
-            identities=self.identities + len(page.identities),
+            identities=self.identities + len(page.identities) - len(page.unfinished),
             counts=added([self.counts, page.counts]),
+            unfinished=tuple(page.unfinished),
         )
 
     def to_document(self) -> dict[str, Any]:
@@ -106,6 +114,7 @@ class Checkpoint:
             return cls()
         position = document["position"]
         known = {name: document[name] for name in ("pages", "identities", "items", "found", "counts")}
+        known["unfinished"] = document.get("unfinished", ())
         return cls(position=None if position is None else Position(*position), **known)
 
 

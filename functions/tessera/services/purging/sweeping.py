@@ -1,13 +1,14 @@
 """Sweeping up what a deletion reaches, and looking at it once more (design: Jobs).
 
 A worker notes a page before it deletes anything of it: whom it is about and what there is. Cut off, it goes by that
-note, for the index may not have them any more. So everything is counted once, and everybody is looked at again.
+note, for the index may not have them any more. So everything is counted once, and everybody is looked at again. Whoever
+has more than is found at once is in the next page too: a page always ends in time.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -29,8 +30,8 @@ class Rows(Protocol):
     def identities(self, tenant: Tenant, job: Purge, share: Share, at: Position) -> tuple[list[Xid], Position | None]:
         """List the identities of the page at a position, and where the next one is."""
 
-    def find(self, tenant: Tenant, job: Purge, xids: Sequence[Xid]) -> Reached:
-        """Find what the job reaches of identities."""
+    def find(self, tenant: Tenant, job: Purge, xids: Sequence[Xid], until: Mapping[Xid, str] = ...) -> Reached:
+        """Find what the job reaches of identities; ``until`` has keys of events up to which of some."""
 
     def delete(self, tenant: Tenant, job: Purge, found: Reached) -> None:
         """Delete what was found."""
@@ -90,7 +91,8 @@ class Sweeper:
                 xids, behind = rows.identities(tenant, job, share, at.position or START)
             found = rows.find(tenant, job, xids)
             rows.delete(tenant, job, found)
-            at = at.behind(Page(xids, behind, found.counts))
+            if not found.unfinished:
+                at = at.behind(Page(xids, behind, found.counts))
             at = replace(at, items=at.items + found.items, found=at.found + sum(found.counts.values()))
             self._notes.write_checkpoint(tenant, job_id, step, share.name, at.to_document())
         return True
@@ -100,21 +102,25 @@ class Sweeper:
         rows = self._rows_of(job)
         noted = self._notes.page(tenant, job.id, share.name, at.pages)
         if noted is None:
-            xids, behind = rows.identities(tenant, job, share, at.position or START)
+            xids, behind = list(at.unfinished), at.position
+            if not xids:
+                xids, behind = rows.identities(tenant, job, share, at.position or START)
             found = rows.find(tenant, job, xids)
-            page = Page(xids, behind, found.counts)
+            page = Page(xids, behind, found.counts, found.unfinished)
             noted = self._notes.fix_page(tenant, job.id, share.name, at.pages, page.to_document())
-            if noted["identities"] == xids:
-                return Page.from_document(noted), found
+            kept = Page.from_document(noted)
+            if (kept.identities, kept.unfinished) == (page.identities, page.unfinished):
+                return kept, found
         page = Page.from_document(noted)
-        return page, rows.find(tenant, job, [Xid(xid) for xid in page.identities])
+        return page, rows.find(tenant, job, [Xid(xid) for xid in page.identities], page.unfinished)
 
     def _noted(self, tenant: Tenant, job_id: str, share: Share, number: int) -> list[Xid]:
-        """Return whom a page was about that was dealt with."""
+        """Return whom a page was about that was dealt with, but for those whom a later page was about too."""
         noted = self._notes.page(tenant, job_id, share.name, number)
         if noted is None:
             raise RuntimeError(f"page {number} of share {share.name} is missing")
-        return [Xid(xid) for xid in noted["identities"]]
+        page = Page.from_document(noted)
+        return [Xid(xid) for xid in page.identities if xid not in page.unfinished]
 
     def _wanted(self, tenant: Tenant, job_id: str) -> Purge | None:
         """Read the job, ``None`` when it was cancelled."""

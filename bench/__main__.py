@@ -16,6 +16,7 @@ from bench import (
     computed,
     cost,
     deleting,
+    erasing,
     explained,
     exporting,
     formats,
@@ -51,6 +52,7 @@ BUDGETS = {
     "V1": "CPU of judging a row by a schema, against parsing it",
     "E1": "CPU of an export's worker per profile, against the same calls, decoding and writing; memory",
     "D1": "deleting a dataset: units per item, CPU of a worker, and that the cost follows the dataset",
+    "K1": "taking persons out of the lake: megabytes per second of a worker, against decoding and writing alone",
     "S1": "CPU of a cold import, against the libraries alone",
     "$": f"dollars ({prices.AS_OF})",
 }
@@ -117,6 +119,9 @@ def measure(wanted: Sequence[str], *, wide: bool, clicks: Path | None) -> list[L
     if "D1" in wanted:
         _say("deletes")
         lines += deleting.measure()
+    if "K1" in wanted:
+        _say("erasures in the lake")
+        lines += erasing.measure()
     if "S1" in wanted:
         _say("cold imports")
         lines += imports.measure()

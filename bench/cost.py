@@ -99,7 +99,7 @@ BY_CHOICE = (
     Component(
         "each registered client", prices.COGNITO_PER_MACHINE_CLIENT, "Cognito: app client with client credentials"
     ),
-    Component("alarms=true", 69 * prices.ALARM_METRIC, "19 alarms on 69 metrics; the account's first ten are free"),
+    Component("alarms=true", 72 * prices.ALARM_METRIC, "19 alarms on 72 metrics; the account's first ten are free"),
     Component("own_key=true", prices.KMS_KEY, "a KMS key, its rotations and its calls extra"),
     Component("firewall=true", prices.WAF_ACL + 2 * prices.WAF_RULE, "WAF: an ACL and two rules, requests extra"),
 )

@@ -65,14 +65,14 @@ class Workers:
 
         return task
 
-    def wait_out_writers(self, scope: Construct) -> sfn.Wait:
+    def wait_out_writers(self, scope: Construct, name: str = "Wait out writers") -> sfn.Wait:
         """Make a state that waits until no function runs that does not know of a delete.
 
         One that read heads or configuration before may still write what the delete reached. No read would see that, but
         it would be left behind. No function runs for longer than this, and waiting costs nothing.
         """
         wait = Duration.seconds(1) if self.settings.local else self.timeout.plus(Duration.minutes(1))
-        return sfn.Wait(scope, "Wait out writers", time=sfn.WaitTime.duration(wait))
+        return sfn.Wait(scope, name, time=sfn.WaitTime.duration(wait))
 
 
 def make_machine(

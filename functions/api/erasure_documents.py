@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import orjson
 
 from tessera.domain.deletion import JobStatus
-from tessera.domain.erasure import Erasure, Outcome, Source
+from tessera.domain.erasure import Erasure, Look, Outcome, Source, Unread
 from tessera.domain.identity import Identity
 from tessera.domain.times import DAY_MS, iso_ms
 from tessera.gateway import Request
@@ -33,6 +34,15 @@ _LAKE = (
     "there already, had expired or were deleted before, and those of datasets that do not go into profiles. They are "
     "among those that `GET /data/foundation/catalog/batches?dataSet={id}` lists. Reverting a batch deletes its files."
 )
+_LAKE_READ = (
+    "Rows that were accepted later, of files or messages that came, or were completed, after the erasure; a hold keeps "
+    "them out of the profile store, not out of the lake. Messages accepted before and processed after the last reading "
+    "are staged for 30 days. What could not be looked into is under lake.notLookedInto."
+)
+_FORMER = (
+    "Objects of the sandbox that were written over or deleted are kept as former versions for a while. Those that had "
+    "rows of the persons are deleted for good; what cannot be read of them may be of anybody."
+)
 _WORK = "What export jobs gathered on their way, and files of exports that others replaced."
 _EXPORTS = "Files of exports are as they were when they were made: export again, and they are replaced."
 _LATE = (
@@ -51,7 +61,7 @@ def job(erasure: Erasure, request: Request) -> dict[str, Any]:
         "sandbox": {"sandboxName": request.sandbox.name, "sandboxId": request.sandbox.id},
         "jobType": "DELETE",
         "requestType": REQUEST_TYPE,
-        "properties": {"hold": erasure.hold},
+        "properties": {"hold": erasure.hold, "lake": erasure.lake},
         "status": erasure.status,
         "createEpoch": erasure.at_ms // 1000,
         "updateEpoch": erasure.updated_ms // 1000,
@@ -95,7 +105,7 @@ def receipt(found: Receipt, request: Request) -> dict[str, Any]:
             {"store": "profileTable", "what": _LATE, "until": None},
             {"store": "backups", "what": _RECOVERY, "until": _iso(swept_until + RECOVERY_DAYS * DAY_MS)},
             {"store": "queues", "what": _QUEUES, "until": _iso(erasure.at_ms + MESSAGE_DAYS * DAY_MS)},
-            {"store": "lake", "what": _LAKE, "until": None, "sources": [_source(one) for one in found.sources]},
+            *_in_lake(found),
             {"store": "lake", "what": _WORK, "until": _iso(erasure.at_ms + 2 * LAKE_DAYS * DAY_MS)},
             {
                 "store": "exports",
@@ -108,6 +118,8 @@ def receipt(found: Receipt, request: Request) -> dict[str, Any]:
             },
         ],
     }
+    if erasure.lake:
+        document["lake"] = _taken_out(erasure, found.looks)
     if erasure.accepted_ms:
         document["acceptedAt"] = _iso(erasure.accepted_ms)
     if erasure.swept_ms:
@@ -115,6 +127,48 @@ def receipt(found: Receipt, request: Request) -> dict[str, Any]:
     if erasure.finished_ms:
         document["finishedAt"] = _iso(erasure.finished_ms)
     return document
+
+
+def _in_lake(found: Receipt) -> list[dict[str, Any]]:
+    """Say what of the persons remains in files and rows of the lake."""
+    if not found.erasure.looked_ms:
+        return [{"store": "lake", "what": _LAKE, "until": None, "sources": [_source(one) for one in found.sources]}]
+    until = _iso(found.erasure.looked_ms + LAKE_DAYS * DAY_MS)
+    return [{"store": "lake", "what": _LAKE_READ, "until": None}, {"store": "lake", "what": _FORMER, "until": until}]
+
+
+def _taken_out(erasure: Erasure, looks: list[Look]) -> dict[str, Any]:
+    """Write how many rows were taken out of which datasets' objects, and what the last reading looked at."""
+    rows: Counter[str] = Counter()
+    objects: Counter[str] = Counter()
+    for look in looks:
+        rows.update({dataset_id: taken for dataset_id, (taken, _) in look.taken.items()})
+        objects.update({dataset_id: count for dataset_id, (_, count) in look.taken.items()})
+    document: dict[str, Any] = {
+        "datasets": [
+            {"datasetId": dataset_id, "rows": rows[dataset_id], "objects": objects[dataset_id]}
+            for dataset_id in sorted(rows)
+        ],
+        "formerVersions": sum(look.former for look in looks),
+    }
+    if looks:
+        document["notLookedInto"] = [_unread(one) for one in looks[-1].unread]
+        document["notLookedIntoCount"] = looks[-1].unread_count
+    if erasure.looked_ms:
+        last = looks[-1]
+        document["proof"] = {
+            "readings": last.number,
+            "objects": last.objects,
+            "bytes": last.bytes,
+            "found": last.found,
+            "at": _iso(erasure.looked_ms),
+        }
+    return document
+
+
+def _unread(one: Unread) -> dict[str, Any]:
+    named = {"datasetId": one.dataset_id, "batchId": one.batch_id, "file": one.file, "rows": one.rows}
+    return {"why": one.why, **{name: value for name, value in named.items() if value}}
 
 
 def hold(found: Hold) -> dict[str, Any]:

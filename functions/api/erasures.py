@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from os import environ
+from typing import TypedDict
 
 from api import erasure_documents, subject_documents
 from api.models.erasures import WantedErasure, WantedSubject
@@ -106,11 +107,11 @@ def _reader() -> ProfileReader:
 def erase(request: Request) -> Response:
     """Erase persons; 200 when no read shows them any more, 202 when a long list is taken in and worked through."""
     configuration = _configurations().current(request.tenant)
-    entries, hold = _named(request, lambda code: configuration.namespace(code) is not None)
+    entries, options = _named(request, lambda code: configuration.namespace(code) is not None)
     if not entries:
         raise InvalidRequestError("the list names nobody: it has no line")
     machine = Executions(aws.stepfunctions, lambda: environ["ERASE_STATE_MACHINE_ARN"])
-    erasure = _acceptance().begin(request.tenant, entries, machine, hold=hold, caller=request.caller)
+    erasure = _acceptance().begin(request.tenant, entries, machine, caller=request.caller, **options)
     document = erasure_documents.job(erasure, request)
     if erasure.parts == 1:
         document["lines"] = _lines(request.tenant, erasure, 0)
@@ -172,19 +173,24 @@ def subject_access(request: Request) -> Response:
     return Response({**subject_documents.overview(subject, exports, _reader()), **page})
 
 
-def _named(request: Request, known: Callable[[str], bool]) -> tuple[list[Entry], bool]:
-    """Read who is named, and whether they are to be held: in a JSON body, or in a file with options in the query."""
+class _Options(TypedDict):
+    hold: bool
+    lake: bool
+
+
+def _named(request: Request, known: Callable[[str], bool]) -> tuple[list[Entry], _Options]:
+    """Read who is named, and what is asked for: in a JSON body, or in a file with options in the query."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == CSV:
-        return list(csv_lines(request.raw_body, known)), request.query.flag("hold")
-    if kind == JSON_LINES:
-        return list(json_lines(request.raw_body, known)), request.query.flag("hold")
+    if kind in {CSV, JSON_LINES}:
+        lines = csv_lines if kind == CSV else json_lines
+        query = request.query
+        return list(lines(request.raw_body, known)), {"hold": query.flag("hold"), "lake": query.flag("lake")}
     wanted = request.parse(WantedErasure)
     entries = [
         entry(number, one.entity_id, one.namespace.code if one.namespace else None, known)
         for number, one in enumerate(wanted.identities, start=1)
     ]
-    return entries, wanted.hold
+    return entries, {"hold": wanted.hold, "lake": wanted.lake}
 
 
 def _lines(tenant: Tenant, erasure: Erasure, part: int) -> list[dict[str, object]]:

@@ -156,7 +156,7 @@ def _described(job: SystemJob, request: Request) -> dict[str, Any]:
         "sandbox": {"sandboxName": request.tenant.sandbox, "sandboxId": request.sandbox.id},
         "jobType": _DELETE if job.kind in _DELETING else kind,
         "requestType": kind,
-        "properties": target if job.hold is None else {"hold": job.hold},
+        "properties": target if job.hold is None else {"hold": job.hold, "lake": job.lake},
         "status": job.status,
         "createEpoch": job.at_ms // 1000,
         "updateEpoch": job.updated_ms // 1000,

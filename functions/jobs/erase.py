@@ -1,6 +1,8 @@
-"""The tasks of the erase machine: accept, sweep, search, fail. All take ``{"org_id", "sandbox", "job_id"}``.
+"""The tasks of the erase machine: accept, sweep, plan, look, settle, search, fail.
 
-``accept``, ``sweep`` and ``search`` answer it with ``done``: the machine calls again until that is true.
+All but ``look`` take ``{"org_id", "sandbox", "job_id"}``; ``accept``, ``sweep`` and ``search`` answer it with ``done``:
+the machine calls again until that is true. ``look`` takes ``{"job": {those}, "share": {an item of the manifest}}`` and
+answers it with ``done`` likewise. ``sweep`` says too whether the lake is to be read; ``plan``, how, for ``settle``.
 """
 
 from __future__ import annotations
@@ -14,9 +16,12 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from jobs.failure import reason_of
+from jobs.task import Answer, Event, task_maker
 from tessera.domain.tenant import Tenant
 from tessera.services.erasure.accepting import Acceptance
 from tessera.services.erasure.cutting import Cutter
+from tessera.services.erasure.lake.course import LakeCourse
+from tessera.services.erasure.lake.looking import Looker, ReadLake
 from tessera.services.erasure.sweeping import ErasureSweep
 from tessera.services.reclaiming import Reclaimer
 from tessera.storage import aws
@@ -26,10 +31,14 @@ from tessera.storage.erasure_lake import ErasureLake
 from tessera.storage.erasures import ErasureStore, HoldRegister
 from tessera.storage.export_lake import ExportLake
 from tessera.storage.journal import Journal
+from tessera.storage.lake import Lake
+from tessera.storage.look_lake import LookLake
 from tessera.storage.profile_table import ProfileTable
 from tessera.storage.registry import Registry
+from tessera.storage.row_objects import RowObjects
 
 _logger = Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME", "erase"))
+_task = task_maker(_logger, lambda event: {"share": event.get("share", {}).get("name")})
 
 
 @cache
@@ -65,14 +74,70 @@ def _sweep() -> ErasureSweep:
     return ErasureSweep(_table(), ErasureStore(_registry()), _lists(), reclaimer, aws.window_ms())
 
 
+@cache
+def _course() -> LakeCourse:
+    return LakeCourse(
+        ErasureStore(_registry()),
+        _lists(),
+        _table(),
+        BatchStore(_registry()),
+        RowObjects(aws.s3(), aws.lake_bucket()),
+        LookLake(aws.s3(), aws.lake_bucket()),
+    )
+
+
+@cache
+def _looker() -> Looker:
+    return Looker(
+        ReadLake(
+            BatchStore(_registry()),
+            ConfigurationStore(aws.dynamodb(), aws.registry_table()),
+            _registry(),
+            Lake(aws.s3(), aws.lake_bucket()),
+            RowObjects(aws.s3(), aws.lake_bucket()),
+            LookLake(aws.s3(), aws.lake_bucket()),
+        )
+    )
+
+
 def accept(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Cut off who is named in a share of the list."""
     return _step("accept", event, lambda tenant, job_id: bool(_acceptance().accept(tenant, job_id).accepted_ms))
 
 
 def sweep(event: Mapping[str, Any], context: object) -> dict[str, Any]:
-    """Delete a share of what the erasure reaches, or look whether anything is left."""
-    return _step("sweep", event, lambda tenant, job_id: _sweep().sweep(tenant, job_id))
+    """Delete a share of what the erasure reaches, or look whether anything is left; ``lake`` is what was asked for."""
+    answer = _step("sweep", event, lambda tenant, job_id: _sweep().sweep(tenant, job_id))
+    return {**answer, "lake": ErasureStore(_registry()).get(_tenant(event), event["job_id"]).lake}
+
+
+@_task
+def plan(tenant: Tenant, job_id: str, event: Event) -> Answer:
+    """Divide the lake into shares for the next reading, unless files are ``busy`` that have to be waited for."""
+    planned = _course().plan(tenant, job_id)
+    return {
+        "org_id": tenant.org_id,
+        "sandbox": tenant.sandbox,
+        "job_id": job_id,
+        "number": planned.number,
+        "shares": planned.shares,
+        "busy": planned.busy,
+        "manifest_bucket": aws.lake_bucket(),
+        "manifest_key": LookLake(aws.s3(), aws.lake_bucket()).manifest_key(tenant, job_id, planned.number),
+    }
+
+
+@_task
+def look(tenant: Tenant, job_id: str, event: Event) -> Answer:
+    """Read a share of the lake, and take the rows of the persons out of it."""
+    share = event["share"]
+    return {**event, "done": _looker().look(tenant, job_id, share["number"], share["name"])}
+
+
+@_task
+def settle(tenant: Tenant, job_id: str, event: Event) -> Answer:
+    """Tell whether a reading has found nothing."""
+    return {**event, "clean": _course().settle(tenant, job_id, event["number"])}
 
 
 def search(event: Mapping[str, Any], context: object) -> dict[str, Any]:

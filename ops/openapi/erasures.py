@@ -30,9 +30,10 @@ class SandboxOfErasure(TypedDict):
 
 
 class WhatIsErased(TypedDict):
-    """Whether the persons are held: then nothing of them is taken until that is lifted."""
+    """Whether the persons are held until that is lifted, and whether their rows are taken out of the data lake."""
 
     hold: bool
+    lake: bool
 
 
 class ErasedIdentities(TypedDict):
@@ -128,6 +129,44 @@ class Proof(TypedDict):
     at: Time
 
 
+class RowsTakenOut(TypedDict):
+    """How many rows were taken out of how many objects of a dataset: files as received, rows as judged or rejected."""
+
+    datasetId: str
+    rows: int
+    objects: int
+
+
+class NotLookedInto(TypedDict):
+    """Something of which it is not known whether the persons are in it; with `rows`, only these could not be read."""
+
+    why: str
+    datasetId: NotRequired[str]
+    batchId: NotRequired[str]
+    file: NotRequired[str]
+    rows: NotRequired[int]
+
+
+class ProofOfLake(TypedDict):
+    """The last reading of the lake, which found nothing."""
+
+    readings: int
+    objects: int
+    bytes: int
+    found: int
+    at: Time
+
+
+class LakeOfReceipt(TypedDict):
+    """What was taken out of the lake; `notLookedInto` has the first 1,000 of all that could not be read."""
+
+    datasets: list[RowsTakenOut]
+    formerVersions: int
+    notLookedInto: NotRequired[list[NotLookedInto]]
+    notLookedIntoCount: NotRequired[int]
+    proof: NotRequired[ProofOfLake]
+
+
 class SourceInLake(TypedDict):
     """A batch, or the messages that were streamed from a time on, in which the persons are."""
 
@@ -166,6 +205,7 @@ class ErasureReceipt(TypedDict):
     identities: ErasedIdentities
     swept: Swept
     remains: list[Remains]
+    lake: NotRequired[LakeOfReceipt]
     acceptedAt: NotRequired[Time]
     proof: NotRequired[Proof]
     finishedAt: NotRequired[Time]
@@ -284,7 +324,10 @@ AREA = Area(
         f"POST {PATH}": Operation(
             ours=True,
             body={JSON: WantedErasure, CSV: str, JSON_LINES: str},
-            query=(Parameter("hold", "For a file: whether the persons are held", bool),),
+            query=(
+                Parameter("hold", "For a file: whether the persons are held", bool),
+                Parameter("lake", "For a file: whether their rows are taken out of the data lake too", bool),
+            ),
             answers={
                 200: Answer("No read shows the persons any more", NewErasureJob),
                 202: Answer("The list is taken in and worked through", NewErasureJob),

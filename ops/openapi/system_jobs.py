@@ -29,6 +29,7 @@ class TargetOfJob(TypedDict):
     datasetId: NotRequired[str]
     batchId: NotRequired[str]
     hold: NotRequired[Annotated[bool, OURS]]
+    lake: NotRequired[Annotated[bool, OURS]]
 
 
 class SystemJob(TypedDict):

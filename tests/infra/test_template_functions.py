@@ -20,7 +20,7 @@ NAMES = {
     *("tessera-delete-sweep", "tessera-delete-fail"),
     "tessera-drop-take",
     "tessera-api-erasures",
-    *(f"tessera-erase-{task}" for task in ("accept", "sweep", "search", "fail")),
+    *(f"tessera-erase-{task}" for task in ("accept", "sweep", "plan", "look", "settle", "search", "fail")),
     *(f"tessera-backfill-{task}" for task in ("begin", "plan", "fill", "finish", "fail")),
     "tessera-api-system-jobs",
     *(f"tessera-purge-{task}" for task in ("begin", "plan", "sweep", "look", "discard", "settle", "fail")),
@@ -180,6 +180,9 @@ def test_nothing_is_allowed_on_everything(which: str, request: pytest.FixtureReq
         ("tessera-api-erasures", READ | HEADS, READ | PUT),
         ("tessera-erase-accept", HEADS | {"dynamodb:BatchGetItem"}, NOTE),
         ("tessera-erase-sweep", REBUILD, NOTE),
+        ("tessera-erase-plan", {"dynamodb:BatchGetItem"}, {"dynamodb:GetItem"} | QUERY),
+        ("tessera-erase-look", set(), {"dynamodb:GetItem"}),
+        ("tessera-erase-settle", set(), NOTE | QUERY),
         ("tessera-erase-search", set(), NOTE | QUERY),
         ("tessera-erase-fail", set(), NOTE),
         ("tessera-api-export-jobs", set(), NOTE | QUERY),
@@ -260,6 +263,9 @@ def test_who_may_use_the_index_may_only_query_it(aws: Deployment) -> None:
         ("tessera-api-erasures", "jobs", "jobs journal", ""),
         ("tessera-erase-accept", "jobs", "jobs journal", ""),
         ("tessera-erase-sweep", "jobs", "jobs", ""),
+        ("tessera-erase-plan", "jobs", "jobs", ""),
+        ("tessera-erase-look", "jobs raw staged rejected stream", "jobs raw staged rejected stream", ""),
+        ("tessera-erase-settle", "jobs", "", ""),
         ("tessera-erase-search", "jobs exports", "", ""),
         ("tessera-erase-fail", "", "", ""),
         ("tessera-api-export-jobs", "", "", ""),
@@ -327,6 +333,7 @@ def test_who_may_delete_for_good(aws: Deployment) -> None:
         # Whom a list names, once everybody is cut off.
         "tessera-api-erasures": ["/jobs/*"],
         "tessera-erase-accept": ["/jobs/*"],
+        "tessera-erase-look": ["/raw/*", "/rejected/*", "/staged/*", "/stream/*"],
     }
 
 
@@ -403,7 +410,7 @@ def test_parquet_only_where_parquet_is_read(aws: Deployment) -> None:
     # The batches' for its previews.
     assert with_two == {
         *("tessera-ingest-plan", "tessera-ingest-validate", "tessera-api-batches"),
-        *("tessera-export-write", "tessera-erase-search"),
+        *("tessera-export-write", "tessera-erase-search", "tessera-erase-look"),
     }
 
 

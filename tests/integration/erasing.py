@@ -161,7 +161,7 @@ def everything(prefix: str = "") -> dict[str, str]:
         body = s3.get_object(Bucket=aws.lake_bucket(), Key=version["Key"], VersionId=version["VersionId"])[
             "Body"
         ].read()
-        found[f"lake:{version['Key']}"] = _text(body)
+        found[f"lake:{version['Key']}"] = text_in(body)
     return found
 
 
@@ -170,7 +170,8 @@ def _decoded(value: dict[str, Any]) -> str:
     return orjson.dumps(unpack(content)).decode() if isinstance(content, bytes) else str(content)
 
 
-def _text(body: bytes) -> str:
+def text_in(body: bytes) -> str:
+    """Decode an object of the lake, whatever it is."""
     if body[:4] == b"PAR1":
         import io  # noqa: PLC0415
 

@@ -157,7 +157,7 @@ def test_a_long_file_is_worked_through_by_the_machine(do: Do, call: Caller, monk
     run_machine()
     done = do("GET", one).json()
     assert done["identities"] == {"erased": 1, "alone": 0, "notFound": 1, "invalid": 1, "reached": 4}
-    assert (done["status"], done["properties"]) == ("SUCCESS", {"hold": True})
+    assert (done["status"], done["properties"]) == ("SUCCESS", {"hold": True, "lake": False})
     page = do("GET", one + "/lines").json()
     assert [line["line"] for line in page["lines"]] == [1, 2]
     assert do("GET", one + "/lines", query={"start": page["_page"]["next"]}).json() == {"lines": [], "_page": {}}
@@ -231,7 +231,7 @@ def test_everything_that_is_stored_of_a_person(do: Do, monkeypatch: pytest.Monke
     [
         (400, {"identities": []}),
         (400, {"identities": [NAMED] * 1001}),
-        (400, {"identities": [NAMED], "lake": True}),
+        (400, {"identities": [NAMED], "files": True}),
         (400, {}),
         (400, b"{"),
     ],

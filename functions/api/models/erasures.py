@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from api.models.entities import NamespaceReference
 
@@ -17,13 +17,17 @@ class NamedPerson(BaseModel):
 
 
 class WantedErasure(BaseModel):
-    """Who is to be erased, and whether they are held: then nothing of them is taken until that is lifted."""
+    """Who is to be erased, and whether they are held: then nothing of them is taken until that is lifted.
+
+    With ``lake`` their rows are taken out of the data lake too.
+    """
 
     # What is not known is not passed over: an erasure that does less than was asked for must say so.
     model_config = ConfigDict(extra="forbid")
 
     identities: list[NamedPerson] = Field(min_length=1, max_length=MAX_IDENTITIES)
     hold: bool = False
+    lake: StrictBool = False
 
 
 class WantedSubject(NamedPerson):

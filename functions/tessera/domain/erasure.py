@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple, Self
 
@@ -51,7 +51,8 @@ class Erasure:
     ``identities`` counts lines by outcome, ``reached`` the identities of all persons. ``accepted_ms`` is from when on
     no read shows anything of them, 0 until then. ``counts`` tells what the sweep found, by kind; ``found`` is how much
     this round has found so far. Everything up to ``swept`` is deleted, everything up to ``counted`` counted.
-    ``exports`` is the export file up to which it was looked for them, ``None`` until that is begun.
+    ``exports`` is the export file up to which it was looked for them, ``None`` until that is begun. With ``lake`` the
+    rows of the persons are taken out of the lake: ``looks`` readings of it are over, the one at ``looked_ms`` none.
     """
 
     id: str
@@ -73,6 +74,9 @@ class Erasure:
     exports: str | None = None
     finished_ms: int = 0
     reason: str = ""
+    lake: bool = False
+    looks: int = 0
+    looked_ms: int = 0
 
     def accepting(self, part: int, outcomes: Iterable[Outcome], reached: int, now_ms: int) -> Self:
         """Return the erasure with a part accepted, unless it was already."""
@@ -116,6 +120,12 @@ class Erasure:
             return replace(self, swept=At(number + 1), found=0, updated_ms=now_ms)
         return replace(self, swept_ms=now_ms, updated_ms=now_ms)
 
+    def looked(self, number: int, found: int, now_ms: int) -> Self:
+        """Return the erasure after a reading of the lake: proved if it found nothing, else there is another."""
+        if self.looked_ms or self.looks >= number:
+            return self
+        return replace(self, looks=number, looked_ms=0 if found else now_ms, updated_ms=now_ms)
+
     def looked_through(self, exports: str, now_ms: int) -> Self:
         """Return the erasure with export files looked through up to one."""
         return replace(self, exports=max(self.exports or "", exports), updated_ms=now_ms)
@@ -155,6 +165,9 @@ class Erasure:
             "exports": self.exports,
             "finished": self.finished_ms,
             "reason": self.reason,
+            "lake": self.lake,
+            "looks": self.looks,
+            "lookedAt": self.looked_ms,
         }
 
     @classmethod
@@ -180,6 +193,9 @@ class Erasure:
             exports=document["exports"],
             finished_ms=document["finished"],
             reason=document["reason"],
+            lake=document.get("lake", False),
+            looks=document.get("looks", 0),
+            looked_ms=document.get("lookedAt", 0),
         )
 
 
@@ -197,6 +213,54 @@ class Source:
         if is_streamed(place):
             return cls(dataset_id, window_ms=accepted_ms(place) // window_length_ms * window_length_ms)
         return cls(dataset_id, batch_id_of(place))
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """Something in the lake of which it is not known whether it has rows of a person, and why.
+
+    ``file`` names it as the batch's callers do. Of one that was read, ``rows`` of it could not be.
+    """
+
+    why: str
+    file: str
+    dataset_id: str = ""
+    batch_id: str = ""
+    rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a reading of the lake found.
+
+    ``taken`` has for each dataset how many rows were taken out of how many objects, ``former`` is how many former
+    versions of objects were deleted for rows that they had, ``again`` how many objects others were writing at the
+    time. ``objects`` and ``bytes`` are what was read; of all that could not be, ``unread`` has the first ones.
+    """
+
+    number: int
+    taken: Mapping[str, tuple[int, int]]
+    former: int = 0
+    again: int = 0
+    objects: int = 0
+    bytes: int = 0
+    unread: tuple[Unread, ...] = ()
+    unread_count: int = 0
+
+    @property
+    def found(self) -> int:
+        """How much there was to do: after nothing, nothing is left."""
+        return sum(rows for rows, _ in self.taken.values()) + self.former + self.again
+
+    def to_document(self) -> dict[str, Any]:
+        """Write it as the JSON document that is stored."""
+        return {**asdict(self), "unread": [asdict(one) for one in self.unread]}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Read it from there."""
+        taken = {dataset: (rows, objects) for dataset, (rows, objects) in document["taken"].items()}
+        return cls(**{**document, "taken": taken, "unread": tuple(Unread(**one) for one in document["unread"])})
 
 
 @dataclass(frozen=True, slots=True)

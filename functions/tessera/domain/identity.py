@@ -6,11 +6,12 @@ import base64
 import binascii
 import hashlib
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NewType
 
-from tessera.domain.tenant import Tenant, digest, url_safe
+from tessera.domain.tenant import Tenant, digest, digester, url_safe
 
 Xid = NewType("Xid", str)
 
@@ -19,6 +20,9 @@ MAX_IDENTITIES_PER_ROW = 20
 INDEX_SHARDS = 256
 
 _XID_LENGTH = 28
+_HASH_BYTES = 20
+_PURPOSE = b"tessera.xid"
+_EMAIL = "email"
 _XID_ALPHABET = re.compile(r"[A-Za-z0-9_-]{28}\Z")
 _ECID = re.compile(r"\d{38}\Z")
 _NAMESPACE_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
@@ -96,7 +100,7 @@ class Identity:
     def of(cls, namespace: str, value: str) -> Identity:
         """Normalise: codes compare case-insensitively, values exactly, e-mail addresses in lower case."""
         code = namespace.lower()
-        return cls(code, value.lower() if code == "email" else value)
+        return cls(code, value.lower() if code == _EMAIL else value)
 
     def xid(self, tenant: Tenant) -> Xid:
         """Return the identity's opaque key: a check byte and a 160-bit hash, so no personal data is in keys."""
@@ -107,9 +111,29 @@ class Identity:
 NAMELESS = Identity("", "")
 
 
+class Xids:
+    """A set of XIDs of a tenant, made to look many identities up of which hardly any is in it."""
+
+    def __init__(self, tenant: Tenant, xids: Iterable[Xid]) -> None:
+        self._xids = {base64.urlsafe_b64decode(xid)[1:]: xid for xid in xids}
+        self._of_namespace = digester(_HASH_BYTES, _PURPOSE, tenant.org_id, tenant.sandbox)
+        # By the code as it is spelled.
+        self._hashes: dict[str, Callable[[str], bytes]] = {}
+
+    def find(self, code: str, value: str) -> Xid | None:
+        """Return the XID of an identity as somebody spelled it, if it is in the set."""
+        hash_of = self._hashes.get(code)
+        if hash_of is None:
+            namespace = code.lower()
+            of_value = self._of_namespace(namespace)
+            hash_of = (lambda value: of_value(value.lower())) if namespace == _EMAIL else of_value
+            self._hashes[code] = hash_of
+        return self._xids.get(hash_of(value))
+
+
 @lru_cache(maxsize=8192)
 def _xid(tenant: Tenant, identity: Identity) -> Xid:
-    hashed = digest(20, b"tessera.xid", tenant.org_id, tenant.sandbox, identity.namespace, identity.value)
+    hashed = digest(_HASH_BYTES, _PURPOSE, tenant.org_id, tenant.sandbox, identity.namespace, identity.value)
     return Xid(url_safe(_check_byte(hashed) + hashed))
 
 

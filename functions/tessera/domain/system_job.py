@@ -13,7 +13,8 @@ from tessera.domain.deletion import JobStatus
 class SystemJob:
     """What jobs of all kinds say of themselves. Times are milliseconds since 1970.
 
-    ``counts`` tells what was dealt with, by kind of item. ``hold`` is for erasures of persons: whether they are held.
+    ``counts`` tells what was dealt with, by kind of item. ``hold`` and ``lake`` are for erasures of persons:
+    whether they are held, and whether their rows are taken out of the lake.
     """
 
     id: str
@@ -26,6 +27,7 @@ class SystemJob:
     counts: Mapping[str, int] = field(default_factory=dict)
     reason: str = ""
     hold: bool | None = None
+    lake: bool = False
 
     @property
     def is_new(self) -> bool:
@@ -46,4 +48,5 @@ class SystemJob:
             counts={name: count for name, count in document.get("counts", {}).items() if isinstance(count, int)},
             reason=document.get("reason", ""),
             hold=document.get("hold"),
+            lake=document.get("lake", False),
         )

@@ -111,7 +111,9 @@ class DataAccess:
             raise InvalidRequestError(f"path must be in {INPUT_FILES} or {ROW_ERRORS}")
         for file in self._files.received(tenant, batch_id, batch.dataset_id):
             if file.name == name:
-                return iter([orjson.dumps({"path": file.name, "sizeInBytes": file.size, "etag": file.etag})])
+                plan = self._files.plan(tenant, batch_id) or {}
+                erased = {"erasedRows": rows} if (rows := plan.get("erased", {}).get(name)) else {}
+                return iter([orjson.dumps({"path": name, "sizeInBytes": file.size, "etag": file.etag, **erased})])
         raise NotFoundError(f"Batch {batch_id} has no file {name[:64]}")
 
     def failed(self, tenant: Tenant, batch_id: str) -> Sequence[Entry]:

@@ -5,6 +5,8 @@
 | ``jobs/<tenant>/erasure/<job>/list/<part>.json`` | the identities of a part, in plain; gone for good once accepted |
 | ``jobs/<tenant>/erasure/<job>/reached/<part>.json`` | the XIDs of everyone whom the part reaches |
 | ``jobs/<tenant>/erasure/<job>/lines/<part>.json`` | what became of each line |
+| ``jobs/<tenant>/erasure/<job>/unseen/<part>.json`` | the XIDs of the part that are looked for in the lake alone |
+| ``jobs/<tenant>/erasure/<job>/looks/...`` | readings of the lake: see ``look_lake`` |
 """
 
 from __future__ import annotations
@@ -56,6 +58,14 @@ class ErasureLake:
     def reached(self, tenant: Tenant, job_id: str, part: int) -> list[Xid]:
         """Read whom a part reaches."""
         return [Xid(xid) for xid in self._get(tenant, job_id, "reached", part)]
+
+    def write_unseen(self, tenant: Tenant, job_id: str, part: int, xids: Sequence[Xid]) -> None:
+        """Write of whom of a part the profile store knows nothing."""
+        self._put(tenant, job_id, "unseen", part, list(xids))
+
+    def unseen(self, tenant: Tenant, job_id: str, part: int) -> list[Xid]:
+        """Read of whom of a part the profile store knows nothing."""
+        return [Xid(xid) for xid in self._get(tenant, job_id, "unseen", part)]
 
     def write_lines(self, tenant: Tenant, job_id: str, part: int, lines: Sequence[Line]) -> None:
         """Write what became of the lines of a part."""

@@ -6,6 +6,7 @@
 | ``<tenant>#erasure#<job>`` | ``batch#<dataset>#<batch>`` | a batch that brought something of the persons |
 | | ``window#<dataset>#<start>`` | a window of streamed messages that did |
 | | ``export#<batch>`` | an export that has rows of them |
+| | ``look#<number>`` | what a reading of the lake found |
 | ``<tenant>#hold`` | XID | who held an identity, and who lifted that |
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tessera.domain.erasure import ERASURE, Erasure, HoldingExport, Source
+from tessera.domain.erasure import ERASURE, Erasure, HoldingExport, Look, Source
 from tessera.domain.errors import NotFoundError
 from tessera.domain.identity import Xid
 from tessera.domain.tenant import Tenant
@@ -23,6 +24,7 @@ from tessera.storage.registry import Registry
 
 _TRANSACTION = 100
 _WINDOW_DIGITS = 15
+_LOOK_DIGITS = 3
 
 
 class ErasureStore:
@@ -70,7 +72,7 @@ class ErasureStore:
         return [
             Source(document["dataset"], document["batch"], document["window"])
             for sort, document in self._registry.each(_found(tenant, job_id))
-            if not sort.startswith("export#")
+            if sort.startswith(("batch#", "window#"))
         ]
 
     def note_export(self, tenant: Tenant, job_id: str, export: HoldingExport) -> None:
@@ -84,6 +86,18 @@ class ErasureStore:
             HoldingExport(document["dataset"], document["batch"], document["certain"])
             for sort, document in self._registry.each(_found(tenant, job_id))
             if sort.startswith("export#")
+        ]
+
+    def note_look(self, tenant: Tenant, job_id: str, look: Look) -> None:
+        """Note what a reading of the lake found, unless that is noted already."""
+        self._note(tenant, job_id, {f"look#{look.number:0{_LOOK_DIGITS}d}": look.to_document()})
+
+    def looks(self, tenant: Tenant, job_id: str) -> list[Look]:
+        """Read what the readings of the lake found, in their order."""
+        return [
+            Look.from_document(document)
+            for sort, document in self._registry.each(_found(tenant, job_id))
+            if sort.startswith("look#")
         ]
 
     def _note(self, tenant: Tenant, job_id: str, notes: Mapping[str, Any]) -> None:

@@ -4,9 +4,11 @@
 |---|---|
 | ``raw/...`` | files as received: see ``received`` |
 | ``drop/...``, ``drop-rejected/...`` | files that others put there: see ``drop_folder`` |
-| ``staged/<tenant>/<batch>/<chunk>`` | accepted rows: zstd of JSON lines, the first says the format version |
+| ``staged/<tenant>/<batch>/<chunk>`` | accepted rows: zstd of JSON lines, the first says the format version; a line |
+| | whose row was erased is empty |
 | ``rejected/<tenant>/<batch>/row_errors/<file>`` | rejected rows with their reasons, as JSON lines |
-| ``jobs/<tenant>/ingest/<batch>/plan.json`` | the files of the batch and how they are split; written once |
+| ``jobs/<tenant>/ingest/<batch>/plan.json`` | the files of the batch and how they are split; written once, and anew |
+| | when rows were erased from a file |
 | ``jobs/<tenant>/ingest/<batch>/manifest.json`` | one JSON array of chunks, for the map over them |
 | ``jobs/<tenant>/ingest/<batch>/removals.json`` | one JSON array of chunks of the batches it replaces |
 | ``jobs/<tenant>/ingest/<batch>/<step>/<chunk>.json`` | what a worker found |
@@ -23,6 +25,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, replace
 from typing import Any
 
 import orjson
@@ -149,6 +152,36 @@ class Lake(ReceivedFiles):
         """Read the plan of a batch, or ``None``."""
         return self._document(f"{_job(tenant, batch_id)}plan.json")
 
+    def note_rewritten(
+        self, tenant: Tenant, batch_id: str, name: str, version: str, file: StoredFile, rows: int
+    ) -> None:
+        """Note in the plan, if there is one, that a version of a file was written anew without some rows.
+
+        Nothing when that is noted already.
+        """
+        key = f"{_job(tenant, batch_id)}plan.json"
+        while True:
+            try:
+                answer = self._client.get_object(Bucket=self.bucket, Key=key)
+                plan = without_rows(orjson.loads(answer["Body"].read()), name, version, file, rows)
+                if plan is None:
+                    return
+                self._client.put_object(
+                    Bucket=self.bucket,
+                    Key=key,
+                    Body=orjson.dumps(plan),
+                    ContentType="application/json",
+                    Metadata=METADATA,
+                    IfMatch=answer["ETag"],
+                )
+            except ClientError as error:
+                if code_of(error) in MISSING:
+                    return
+                if code_of(error) not in CHANGED | {"ConditionalRequestConflict"}:
+                    raise
+            else:
+                return
+
     def write_result(self, tenant: Tenant, batch_id: str, step: str, chunk: str, result: Mapping[str, Any]) -> None:
         """Write what a worker found."""
         key = f"{_job(tenant, batch_id)}{step}/{chunk}.json"
@@ -232,8 +265,20 @@ class Lake(ReceivedFiles):
         return sorted(found, key=lambda file: file.name)
 
 
-def _code(error: ClientError) -> str:
-    return error.response["Error"]["Code"]
+def without_rows(
+    plan: Mapping[str, Any], name: str, version: str, file: StoredFile, rows: int
+) -> dict[str, Any] | None:
+    """Return a plan in which a version of a file is replaced by one without some rows; ``None`` if it has no such one.
+
+    ``erased`` tells how many rows were taken out of which file.
+    """
+    files = [StoredFile(*one) for one in plan["files"]]
+    if not any((one.name, one.version) == (name, version) for one in files):
+        return None
+    erased = dict(plan.get("erased", {}))
+    erased[name] = erased.get(name, 0) + rows
+    after = replace(file, name=name)
+    return {**plan, "files": [list(astuple(after if one.name == name else one)) for one in files], "erased": erased}
 
 
 def _staged(tenant: Tenant, batch_id: str, chunk: str) -> str:

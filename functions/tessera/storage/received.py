@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 MAX_PATH_BYTES = 512
 PRESIGNED_SECONDS = 900
 
-_IN_PARTS = "in-parts"
+IN_PARTS = "in-parts"
 _READ_AT_ONCE = 32
 _TOTAL = "total-"
 _DIGITS = 14
@@ -238,13 +238,13 @@ class ReceivedFiles:
             }
         )
         key = _raw(tenant, batch_id, dataset_id, checked_path(upload.path))
-        self._client.put_object(Bucket=self.bucket, Key=key, Body=body, Metadata={**METADATA, _IN_PARTS: "1"})
+        self._client.put_object(Bucket=self.bucket, Key=key, Body=body, Metadata={**METADATA, IN_PARTS: "1"})
 
     def _looked_up(self, tenant: Tenant, batch_id: str, dataset_id: str, file: StoredFile) -> StoredFile:
         """Tell whether a file is a list of parts, and how large they are together."""
         key = _raw(tenant, batch_id, dataset_id, file.name)
         answer = self._client.get_object(Bucket=self.bucket, Key=key, **_versioned(file.version))
-        if _IN_PARTS not in answer["Metadata"]:
+        if IN_PARTS not in answer["Metadata"]:
             answer["Body"].close()
             return file
         parts = orjson.loads(answer["Body"].read())["parts"]
@@ -320,12 +320,22 @@ def _raw(tenant: Tenant, batch_id: str, dataset_id: str, path: str) -> str:
     return f"{raw_prefix(tenant, batch_id)}{dataset_id}/{path}"
 
 
+def upload_key(tenant: Tenant, batch_id: str, file: str) -> str:
+    """Key of how a file comes in parts, by the hash of its path."""
+    return f"{raw_prefix(tenant, batch_id)}uploads/{file}.json"
+
+
+def parts_prefix(tenant: Tenant, batch_id: str, path: str) -> str:
+    """Beginning of the keys of all parts that a file ever came in."""
+    return f"{raw_prefix(tenant, batch_id)}parts/{_file(path)}/"
+
+
 def _upload(tenant: Tenant, batch_id: str, path: str) -> str:
-    return f"{raw_prefix(tenant, batch_id)}uploads/{_file(checked_path(path))}.json"
+    return upload_key(tenant, batch_id, _file(checked_path(path)))
 
 
 def _parts(tenant: Tenant, batch_id: str, path: str, upload_id: str) -> str:
-    return f"{raw_prefix(tenant, batch_id)}parts/{_file(path)}/{upload_id}/"
+    return f"{parts_prefix(tenant, batch_id, path)}{upload_id}/"
 
 
 def _part_name(interval: Interval) -> str:

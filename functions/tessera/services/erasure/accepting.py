@@ -40,6 +40,8 @@ class _Part:
     lines: list[Line] = field(default_factory=list)
     # One head of every person, by the graph it stands for.
     persons: dict[tuple[Xid, ...], Head] = field(default_factory=dict)
+    # Of whom nothing is known here, and may be something in the lake.
+    unseen: set[Xid] = field(default_factory=set)
 
 
 class Acceptance:
@@ -67,7 +69,16 @@ class Acceptance:
         self._clock_ms = clock_ms
         self._clock = clock
 
-    def begin(self, tenant: Tenant, entries: Sequence[Entry], machine: Machine, *, hold: bool, caller: str) -> Erasure:
+    def begin(
+        self,
+        tenant: Tenant,
+        entries: Sequence[Entry],
+        machine: Machine,
+        *,
+        hold: bool,
+        caller: str,
+        lake: bool = False,
+    ) -> Erasure:
         """Take a list in; a list of one part is accepted when this returns, see ``Erasure.accepted_ms``.
 
         The machine is started before anything is cut off: whatever becomes of this call, what it began is ended.
@@ -80,7 +91,7 @@ class Acceptance:
                 lambda number: self._lists.write_list(tenant, job_id, number, parts[number]), range(len(parts))
             )
         )
-        erasure = Erasure(job_id, caller, now_ms, now_ms, hold, len(parts))
+        erasure = Erasure(job_id, caller, now_ms, now_ms, hold, len(parts), lake=lake)
         self._erasures.add(tenant, erasure)
         machine.start(job_id, {"org_id": tenant.org_id, "sandbox": tenant.sandbox, "job_id": job_id})
         return self.accept(tenant, job_id) if len(parts) == 1 else erasure
@@ -136,6 +147,8 @@ class Acceptance:
         except NotFoundError:
             # Before anything is done: whoever is held for the first time is known from then on.
             lines = part.lines
+            if erasure.lake:
+                self._lists.write_unseen(tenant, erasure.id, number, sorted(part.unseen))
             self._lists.write_lines(tenant, erasure.id, number, lines)
 
         def change(head: Head, place: Place) -> Head:
@@ -179,6 +192,7 @@ class Acceptance:
             part.lines.append((one.line, Outcome.INVALID, UNSEEN_XID))
             return
         part.lines.append((one.line, Outcome.NOT_FOUND, ""))
+        part.unseen.add(xid)
         if hold and one.identity is not None:
             part.persons.setdefault((xid,), Head(xid, one.identity))
 

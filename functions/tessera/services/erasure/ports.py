@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
-from tessera.domain.erasure import Erasure, HoldingExport, Source
+from tessera.domain.erasure import Erasure, HoldingExport, Look, Source
 from tessera.domain.erasure_list import Entry
 from tessera.domain.graph import Head
 from tessera.domain.identity import Xid
@@ -47,6 +47,9 @@ class Erasures(Protocol):
     def exports(self, tenant: Tenant, job_id: str) -> list[HoldingExport]:
         """Read which exports have rows of the persons, or may have."""
 
+    def looks(self, tenant: Tenant, job_id: str) -> list[Look]:
+        """Read what the readings of the lake found, in their order."""
+
 
 class Lists(Protocol):
     """Where lists of persons are: ``storage.erasure_lake.ErasureLake``."""
@@ -65,6 +68,9 @@ class Lists(Protocol):
 
     def reached(self, tenant: Tenant, job_id: str, part: int) -> list[Xid]:
         """Read whom a part reaches."""
+
+    def write_unseen(self, tenant: Tenant, job_id: str, part: int, xids: Sequence[Xid]) -> None:
+        """Write of whom of a part the profile store knows nothing."""
 
     def write_lines(self, tenant: Tenant, job_id: str, part: int, lines: Sequence[Line]) -> None:
         """Write what became of the lines of a part."""

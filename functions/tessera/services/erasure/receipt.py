@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tessera.domain.erasure import Erasure, HoldingExport, Source
+from tessera.domain.erasure import Erasure, HoldingExport, Look, Source
 from tessera.domain.tenant import Tenant
 from tessera.services.erasure.ports import Erasures
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What an erasure did and left. ``sources`` brought what was swept, ``exports`` still have rows of the persons."""
+    """What an erasure did and left. ``sources`` brought what was swept, ``exports`` still have rows of the persons.
+
+    ``looks`` are the readings of the lake, if that was asked for.
+    """
 
     erasure: Erasure
     sources: list[Source]
     exports: list[HoldingExport]
+    looks: list[Look]
 
 
 def receipt_of(erasures: Erasures, tenant: Tenant, job_id: str) -> Receipt:
@@ -24,4 +28,9 @@ def receipt_of(erasures: Erasures, tenant: Tenant, job_id: str) -> Receipt:
     Raises NotFoundError.
     """
     erasure = erasures.get(tenant, job_id)
-    return Receipt(erasure, erasures.sources(tenant, job_id), erasures.exports(tenant, job_id))
+    return Receipt(
+        erasure,
+        erasures.sources(tenant, job_id),
+        erasures.exports(tenant, job_id),
+        erasures.looks(tenant, job_id),
+    )

@@ -50,18 +50,20 @@ class Applier:
         if progress.done:
             return True
         started = noted = self._clock()
-        rows = self._rows(tenant, batch_id, chunk)
-        for _ in islice(rows, progress.rows):
+        # Lines and not rows are counted: who is erased meanwhile leaves an empty one.
+        lines = self._files.staged(tenant, batch_id, chunk.chunk)
+        for _ in islice(lines, progress.rows):
             pass
         # A share at a time: thousands of rows in memory at once cost the garbage collector more than the parser.
-        while share := list(islice(rows, _ROWS_AT_ONCE)):
+        while share := list(islice(lines, _ROWS_AT_ONCE)):
             batch = self._batches.get(tenant, batch_id)
             if not batch.applies:
                 return True
             if self._clock() - started > WORKING_S:
                 self._note(tenant, batch_id, chunk, progress)
                 return False
-            report = self._writer.apply(tenant, batch.dataset_id, share, batch.predecessors)
+            rows = list(placed(share, batch.completed_ms, batch_id, chunk.file_index))
+            report = self._writer.apply(tenant, batch.dataset_id, rows, batch.predecessors)
             progress.rows += len(share)
             progress.conflicts |= set(report.conflicts)
             progress.refused |= report.refused
@@ -108,7 +110,7 @@ class Applier:
 
 @dataclass(slots=True)
 class _Progress:
-    """How far a chunk is applied: how many of its rows, where a second body of an event was met, what was refused.
+    """How far a chunk is applied: how many of its lines, where a second body of an event was met, what was refused.
 
     Not how many rows were new: that would be another figure each time the chunk is applied.
     """

@@ -65,25 +65,31 @@ def row_groups(read: Read, size: int) -> list[RowGroup]:
     return groups
 
 
-def rows(read: Read, size: int, index: int) -> Iterator[tuple[int, Any]]:
+def rows(read: Read, size: int, index: int, columns: list[str] | None = None) -> Iterator[tuple[int, Any]]:
     """Walk the rows of a row group, each with its number in the group; one that is no JSON comes as a RowError.
 
-    Raises UnreadableFileError.
+    Of each all columns, or those named. Raises UnreadableFileError.
     """
     source = _RangeFile(read, size)
     file = _open(source)
     group = file.metadata.row_group(index)
-    _preload(source, group)
+    if columns is None:
+        _preload(source, group)
     average = max(1, group.total_byte_size // max(1, group.num_rows))
     batch_rows = max(16, min(_BATCH_ROWS, _BATCH_BYTES // average))
     number = 0
     try:
-        for batch in file.iter_batches(batch_size=batch_rows, row_groups=[index], use_threads=False):
+        for batch in file.iter_batches(batch_size=batch_rows, row_groups=[index], columns=columns, use_threads=False):
             for row in _rows_of(batch):
                 yield number, row
                 number += 1
     except (pa.ArrowException, OSError) as error:
         raise UnreadableFileError(f"row group {index} is damaged: {_first_line(error)}") from None
+
+
+def opened(read: Read, size: int) -> pq.ParquetFile:
+    """Open a file. Raises UnreadableFileError."""
+    return _open(_RangeFile(read, size))
 
 
 def column(read: Read, size: int, name: str) -> Iterator[Any]:

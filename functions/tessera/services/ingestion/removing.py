@@ -70,15 +70,16 @@ class Remover:
         done = known["rows"] if known else 0
         started = self._clock()
         prefix = batch_prefix(old.completed_ms, old_id)
-        # Where in its file a row was does not matter here: the whole batch goes.
-        rows = placed(self._files.staged(tenant, old_id, chunk), old.completed_ms, old_id, 0)
-        for _ in islice(rows, done):
+        # Lines and not rows are counted: who is erased meanwhile leaves an empty one.
+        lines = self._files.staged(tenant, old_id, chunk)
+        for _ in islice(lines, done):
             pass
-        while share := list(islice(rows, _ROWS_AT_ONCE)):
+        while share := list(islice(lines, _ROWS_AT_ONCE)):
             if self._clock() - started > _WORKING_S:
                 self._files.write_result(tenant, batch_id, REMOVE, name, {"rows": done})
                 return False
-            self._remove(tenant, old.dataset_id, prefix, share)
+            # Where in its file a row was does not matter here: the whole batch goes.
+            self._remove(tenant, old.dataset_id, prefix, list(placed(share, old.completed_ms, old_id, 0)))
             done += len(share)
         return True
 

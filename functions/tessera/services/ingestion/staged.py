@@ -40,8 +40,10 @@ def _update(row: Row) -> list[object]:
 
 
 def placed(lines: Iterable[bytes], completed_ms: int, batch_id: str, file_index: int) -> Iterator[PlacedRow]:
-    """Read rows back, each at its place."""
+    """Read rows back, each at its place. The line of a row that was erased is empty, so lines can be counted."""
     for line in lines:
+        if line.isspace():
+            continue
         position, body, identities, event_id, timestamp_ms, custom_date_ms, namespaces, *update = orjson.loads(line)
         primary, *linked = [Identity(namespace, value) for namespace, value in identities]
         yield PlacedRow(

@@ -39,8 +39,15 @@ class Validator:
         self._schemas = schemas
 
     def validate(self, tenant: Tenant, batch_id: str, chunk: Chunk) -> Tally:
-        """Store the chunk's accepted rows, its rejected ones with their reasons, and the tally of both."""
+        """Store the chunk's accepted rows, its rejected ones with their reasons, and the tally of both.
+
+        What was judged stays so once the batch is accepted.
+        """
         batch = self._batches.get(tenant, batch_id)
+        if batch.judged and (known := self._files.result(tenant, batch_id, VALIDATE, chunk.chunk)):
+            # A batch that stalled is tried again: what was accepted may be applied in part, and its files may have been
+            # written anew since, without persons who were erased.
+            return Tally.from_document(known)
         judging = _Judging(chunk.path, self._schemas.compiled(tenant, batch.schema, partial=batch.partial_rows))
         dataset = self._configurations.current(tenant).datasets.get(batch.dataset_id)
         if dataset is None:

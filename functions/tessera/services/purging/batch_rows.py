@@ -17,7 +17,6 @@ from tessera.domain.identity import Xid
 from tessera.domain.place import END_OF_TIME, Place
 from tessera.domain.profile import Event
 from tessera.domain.purge import COPIES, EVENTS, SETTLED, Purge
-from tessera.domain.rows import PlacedRow
 from tessera.domain.tenant import Tenant
 from tessera.services.event_removal import CountedEvents, EventRemover
 from tessera.services.ingestion.staged import placed
@@ -126,23 +125,24 @@ class StagedListing:
 
     def __init__(self, staged: Staged) -> None:
         self._staged = staged
-        self._reading: tuple[tuple[str, str, int], Iterator[PlacedRow]] | None = None
+        self._reading: tuple[tuple[str, str, int], Iterator[bytes]] | None = None
 
     def identities(self, tenant: Tenant, job: Purge, share: Share, at: Position) -> tuple[list[Xid], Position | None]:
         """List the identities of the rows of the page at a position, and where the next one is."""
-        rows = self._rows(tenant, job, share, at.number)
-        page = list(islice(rows, _ROWS_PER_PAGE))
+        # Lines and not rows are counted: who is erased meanwhile leaves an empty one.
+        lines = self._lines(tenant, job, share, at.number)
+        page = list(islice(lines, _ROWS_PER_PAGE))
         behind = at.number + len(page)
-        self._reading = ((job.id, share.name, behind), rows)
-        xids = list(dict.fromkeys(item.row.primary.xid(tenant) for item in page))
+        self._reading = ((job.id, share.name, behind), lines)
+        # Where in its file a row was does not matter here: the whole batch goes.
+        xids = list(dict.fromkeys(item.row.primary.xid(tenant) for item in placed(page, 0, job.batch_id, 0)))
         return xids, Position(behind) if len(page) == _ROWS_PER_PAGE else None
 
-    def _rows(self, tenant: Tenant, job: Purge, share: Share, number: int) -> Iterator[PlacedRow]:
-        """Read the rows of a chunk behind so many; whoever goes on where it was, reads on."""
+    def _lines(self, tenant: Tenant, job: Purge, share: Share, number: int) -> Iterator[bytes]:
+        """Read the lines of a chunk behind so many; whoever goes on where it was, reads on."""
         if self._reading is not None and self._reading[0] == (job.id, share.name, number):
             return self._reading[1]
-        # Where in its file a row was does not matter here: the whole batch goes.
-        rows = placed(self._staged.staged(tenant, job.batch_id, share.chunk), 0, job.batch_id, 0)
-        for _ in islice(rows, number):
+        lines = self._staged.staged(tenant, job.batch_id, share.chunk)
+        for _ in islice(lines, number):
             pass
-        return rows
+        return lines

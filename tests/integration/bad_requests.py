@@ -112,7 +112,7 @@ def bad_requests(draw: st.DrawFn, method: str, template: str, operation: Mapping
 
 def _texts(name: str, known: Known) -> st.SearchStrategy[str]:
     odd = st.one_of(st.sampled_from(_TEXTS), st.text(st.characters(exclude_categories=["Cs"]), max_size=5))
-    hints = known.texts.get(name.lower())
+    hints = known.texts.get(name if name.startswith("/") else name.lower())
     return st.one_of(*[st.sampled_from(hints)] * 12, odd) if hints else odd
 
 

@@ -75,7 +75,10 @@ class Listing:
     def _rank(self, item: tuple[str, Description]) -> tuple[Any, ...]:
         # Texts and numbers do not compare, absent values come first, and the id decides between equals.
         values = (item[1].get(name) for name in self.order)
-        return (*((value is not None, isinstance(value, str), value or 0) for value in values), item[0])
+        return (
+            *((value is not None, isinstance(value, str), 0 if value is None else value) for value in values),
+            item[0],
+        )
 
 
 def selected(description: Description, properties: list[str]) -> dict[str, Any]:

@@ -6,9 +6,11 @@ from functools import cache
 from os import environ
 from typing import Any
 
+import orjson
+
 from api.export_job_listing import Listing
 from api.models.export_jobs import NewExportJob
-from tessera.domain.errors import NotFoundError
+from tessera.domain.errors import InvalidRequestError, NotFoundError
 from tessera.domain.export.job import ExportJob, ExportStatus
 from tessera.domain.merge_policy import PROFILE_CLASS
 from tessera.gateway import Endpoint, Request, Response
@@ -26,6 +28,8 @@ _ONE = PATH + "/{id}"
 _PROFILE_INSTANCE = "ups"
 _ECHOED = ("fields", "filter", "additionalFields")
 _LONGEST_ID = 16
+# A job keeps what was asked for, and shows it.
+_MAX_ASKED_BYTES = 100_000
 
 endpoint = Endpoint("export_jobs")
 handler = endpoint.handler
@@ -48,13 +52,16 @@ def create(request: Request) -> Response:
     """Start an export; 200, and the batch that it will bring has its id already."""
     body = request.json()
     new = NewExportJob.model_validate(body)
+    asked = {name: body[name] for name in _ECHOED if name in body}
+    if len(orjson.dumps(asked)) > _MAX_ASKED_BYTES:
+        raise InvalidRequestError(f"{', '.join(_ECHOED)} may have {_MAX_ASKED_BYTES:,} bytes together")
     job = _exports().create(
         request.tenant,
         new.wanted(),
         new.policy_choice(),
         caller=request.caller,
         request_id=request.request_id,
-        asked={name: body[name] for name in _ECHOED if name in body},
+        asked=asked,
     )
     return Response(_described(job, request), headers={"X-Location": f"{PATH}/{job.id}"})
 

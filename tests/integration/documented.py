@@ -75,12 +75,12 @@ class Documented:
         answer = self.call(handler, method, path, query=query, body=body, headers=headers)
         template, operation = _operation(method, path)
         self.seen.add((f"{method} {template}", answer.status))
-        parameters = [_resolved(one) for one in operation["parameters"]]
+        parameters = [resolved(one) for one in operation["parameters"]]
         names = {one["name"].lower() for one in parameters if one["in"] == "query"}
         assert self.read <= names, f"{method} {template} reads {self.read - names}"
         if answer.status < 400:
             self._holds_the_request(operation, parameters, query or {}, body)
-        self._holds_the_answer(operation, answer)
+        holds_the_answer(operation, answer)
         return answer
 
     def _holds_the_request(
@@ -98,29 +98,32 @@ class Documented:
                 return
         raise AssertionError(f"no body that {operation['operationId']} reads: {body}")
 
-    def _holds_the_answer(self, operation: dict[str, Any], answer: Answer) -> None:
-        assert str(answer.status) in operation["responses"], f"{operation['operationId']}: {answer.status}"
-        # References lead into the closed document.
-        response = _resolved(operation["responses"][str(answer.status)])
-        promised = {name.lower() for name in response.get("headers", {})}
-        assert promised <= answer.headers.keys()
-        content = response.get("content")
-        if content is None:
-            assert answer.text == ""
-            return
-        media = answer.headers["content-type"]
-        assert media in content
-        if media == "application/json":
-            _validator(content[media]["schema"], closed()).validate(answer.json())
+
+def holds_the_answer(operation: Mapping[str, Any], answer: Answer) -> None:
+    """Expect an answer to be one that an operation has in the document."""
+    assert str(answer.status) in operation["responses"], f"{operation['operationId']}: {answer.status}"
+    # References lead into the closed document.
+    response = resolved(operation["responses"][str(answer.status)])
+    promised = {name.lower() for name in response.get("headers", {})}
+    assert promised <= answer.headers.keys()
+    content = response.get("content")
+    if content is None:
+        assert answer.text == ""
+        return
+    media = answer.headers["content-type"]
+    assert media in content
+    if media == "application/json":
+        _validator(content[media]["schema"], closed()).validate(answer.json())
 
 
 def _validator(schema: dict[str, Any], document_: dict[str, Any]) -> Draft202012Validator:
     return Draft202012Validator({**schema, "components": document_["components"]}, format_checker=_FORMATS)
 
 
-def _resolved(thing: dict[str, Any]) -> dict[str, Any]:
+def resolved(thing: Mapping[str, Any]) -> dict[str, Any]:
+    """Follow a reference within the document."""
     if "$ref" not in thing:
-        return thing
+        return dict(thing)
     found: Any = closed()
     for step in thing["$ref"].removeprefix("#/").split("/"):
         found = found[step]
@@ -128,10 +131,15 @@ def _resolved(thing: dict[str, Any]) -> dict[str, Any]:
 
 
 def _operation(method: str, path: str) -> tuple[str, dict[str, Any]]:
-    """Find the operation of a call; a path without parameters goes before one with."""
+    template = template_of(method, path)
+    return template, closed()["paths"][template][method.lower()]
+
+
+def template_of(method: str, path: str) -> str:
+    """Find the path of the document that a call is to; one without parameters goes before one with."""
     for template in sorted(closed()["paths"], key=lambda one: one.count("{")):
         pattern = re.sub(r"\\\{path\\\}", ".+", re.escape(template))
         pattern = re.sub(r"\\\{\w+\\\}", "[^/]+", pattern)
         if re.fullmatch(pattern, unquote(path).rstrip("/")) and method.lower() in closed()["paths"][template]:
-            return template, closed()["paths"][template][method.lower()]
+            return template
     raise AssertionError(f"the document has no {method} {path}")

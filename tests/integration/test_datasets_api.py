@@ -53,6 +53,10 @@ def patch(call: Caller, dataset_id: str, body: object, *, version: str = "", **h
     return call(datasets.handler, "PATCH", f"{PATH}{version}/{dataset_id}", body=body, headers=headers)
 
 
+def nested(levels: int) -> Any:
+    return [nested(levels - 1)] if levels else 1
+
+
 def test_a_created_dataset_is_described_and_in_force(call: Caller) -> None:
     dataset_id = create(
         call, description="Who buys", tags={"unifiedProfile": ["enabled: true"], "unifiedIdentity": ["enabled:true"]}
@@ -187,6 +191,8 @@ def test_a_json_patch_switches_profile_on_whatever_its_content_type(call: Caller
         [{"path": "/name", "value": "x"}],
         [{"op": "add", "path": "/big", "value": {"x": "y" * 4000}}]
         + [{"op": "copy", "from": "/big", "path": f"/big/{n}"} for n in range(50)],
+        # What is nested too deeply to be sent, and to be written.
+        [{"op": "add", "path": "/x" + "/0" * depth, "value": nested(90)} for depth in (0, 90, 180)],
         [{"op": "test", "path": "/name", "value": "A"}] * 101,
         ["replace"],
         [],
@@ -319,6 +325,9 @@ class TestList:
         assert self.names(call, orderBy="asc:name", limit="1", start="1") == ["another test"]
         assert self.names(call, limit=["1", "100"]) == self.names(call)[:1]
         assert self.names(call, start="3") == []
+
+    def test_a_blank_text_comes_before_others(self, call: Caller, known: dict[str, str]) -> None:
+        assert self.names(call, orderBy="asc:description,name") == ["Test Three", "test one", "another test"]
 
     def test_properties_picks_fields(self, call: Caller, known: dict[str, str]) -> None:
         answer = call(datasets.handler, "GET", PATH, query={"properties": "name,tags,nothing", "name": "Test Three"})

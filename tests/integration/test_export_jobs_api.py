@@ -95,6 +95,7 @@ class TestTheJob:
             ({"destination": {"datasetId": UNION}, "filter": {"segments": [segment("a", status=["out"])]}}, "exited"),
             ({"destination": {"datasetId": UNION}, "filter": {"fromIngestTimestamp": "yesterday"}}, "date and time"),
             ({"destination": {"datasetId": UNION}, "fields": ["a"]}, "dotted paths"),
+            ({"destination": {"datasetId": UNION}, "filter": {"mine": "x" * 100_000}}, "100,000 bytes"),
             ({"destination": {"datasetId": UNION}, "evaluationInfo": {"segmentation": True}}, "segmentMembership"),
         ],
     )  # fmt: skip

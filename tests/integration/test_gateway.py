@@ -349,6 +349,20 @@ class TestErrors:
         assert "and 2 more" in answer.json()["detail"]
         assert "alice" not in answer.text
 
+    def test_an_error_has_room_in_an_answer_whatever_it_quotes(self, call: Caller, probe: Probe) -> None:
+        probe.raises = errors.InvalidRequestError("x" * 4_000_000)
+        answer = call(probe.endpoint.handler, "GET", THINGS)
+        assert answer.status == 400
+        assert answer.json()["detail"].startswith("xxx")
+        assert len(answer.text) < 10_000
+
+    @pytest.mark.parametrize(
+        "name", ["Authorization", "x-api-key", "x-gw-ims-org-id", "x-request-id", "x-sandbox-name"]
+    )
+    def test_half_of_a_character_in_a_header_is_refused(self, call: Caller, probe: Probe, name: str) -> None:
+        answer = call(probe.endpoint.handler, "GET", THINGS, headers={name: "Bearer \ud800"})
+        assert answer.status in ({200} if name == "x-request-id" else {401, 403, 404})
+
     def test_malformed_json_has_the_words_of_the_contract(self, call: Caller, probe: Probe) -> None:
         answer = call(probe.endpoint.handler, "POST", THINGS, body=b"{")
         assert answer.status == 400

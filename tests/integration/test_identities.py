@@ -177,6 +177,27 @@ def test_a_blocked_identity_links_nobody(call: Caller, dalia: Store) -> None:
     assert profile(call, entityId="4217", entityIdNS="crmid").json().popitem()[1]["entity"]["tier"] == "gold"
 
 
+def test_what_is_longer_than_any_identity_is_not_blocked(call: Caller, store: Store) -> None:
+    body = {"entityId": "x" * 1025, "entityIdNS": "email"}
+    assert call(identities.handler, "POST", IDENTITY + "/blocked", body=body).status == 400
+
+
+def test_what_is_said_of_namespaces_has_bounds_together(call: Caller, store: Store) -> None:
+    """A configuration is one item, however many namespaces say how much about themselves."""
+
+    def created(number: int) -> int:
+        description = "".join(map(chr, range(0x4E00 + number, 0x4E00 + number + 2000)))
+        body = {"code": f"n{number}", "name": "x", "idType": "COOKIE", "description": description}
+        return call(identities.handler, "POST", NAMESPACES, body=body).status
+
+    statuses = [created(number) for number in range(40)]
+    assert statuses == [200] * 33 + [400] * 7
+    short = {"code": "n0", "name": "x", "idType": "COOKIE"}
+    number = next(one["id"] for one in get(call, NAMESPACES).json() if one["code"] == "n0")
+    assert call(identities.handler, "PUT", f"{NAMESPACES}/{number}", body=short).status == 200
+    assert created(99) == 200
+
+
 def test_namespaces(call: Caller, dalia: Store) -> None:
     listed = {item["code"]: item for item in get(call, NAMESPACES).json()}
     assert (listed["ECID"]["id"], listed["Email"]["id"], listed["Phone"]["id"]) == (4, 6, 7)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 import uuid
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -27,6 +28,7 @@ from tessera.domain.ulid import ulid
 from tessera.services.profile_reader import ProfileReader
 from tessera.storage import aws
 from tessera.storage.batches import BatchStore
+from tessera.storage.codec import pack
 from tessera.storage.configuration import ConfigurationStore
 from tessera.storage.profile_table import ProfileTable
 from tessera.storage.registry import Registry
@@ -209,6 +211,33 @@ class TestPoison:
         close_windows(monkeypatch)
         [batch] = client.batches()
         assert batch["metrics"]["outputRecordCount"] == 4
+
+    @pytest.mark.parametrize(
+        "spoilt",
+        [
+            {"place": []},
+            {"place": "x"},
+            {"place": "zzzzzzzzzzz.01M8KEEYPCXN1ZHDGTHK7YRB72.ffff.0000000000"},
+            {"dataset": []},
+            {"tenant": [[], {}]},
+            {"tenant": "ab"},
+            {"header": []},
+            {"body": None},
+            {"judgedBy": [[], None, "x", {}]},
+        ],
+        ids=str,
+    )
+    def test_what_is_no_message_harms_none_beside_it(self, client: Client, spoilt: dict[str, Any]) -> None:
+        at = stream_place(1_790_000_000_000, "01M8KEEYPCXN1ZHDGTHK7YRB72", None)
+        sent = message(person(9))
+        good = Message(TENANT, RECORDS, at, sent["header"], sent["body"]).to_document()
+        client.send_several(message(person(1)), message(person(2)))
+        body = b64encode(pack({"message": {**good, **spoilt}})).decode()
+        boto3.client("sqs").send_message(QueueUrl=url("stream"), MessageBody=body)
+        client.send_several(message(person(3)))
+        pump()
+        assert [client.entity(f"c{number}").status for number in (1, 2, 3, 9)] == [200, 200, 200, 404]
+        assert [one["Body"] for one in waiting("stream-dead")] == [body]
 
     def test_no_failure_tells_whose_message_it_was(
         self, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

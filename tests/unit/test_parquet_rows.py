@@ -112,6 +112,17 @@ def test_a_damaged_row_group_is_told() -> None:
         read(bytes(body))
 
 
+def test_a_column_that_is_there_twice_is_refused() -> None:
+    body = written(pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]))
+    with pytest.raises(UnreadableFileError, match="the column a twice"):
+        parquet.row_groups(reader(body), len(body))
+
+
+def test_binary_views_are_read_as_binary_is() -> None:
+    body = written(pa.table({"a": pa.array([b"text", b"\xff"], pa.binary_view())}))
+    assert [row["a"] for _, row in read(body)] == ["text", "/w=="]
+
+
 def test_ten_thousand_and_one_columns_are_too_many() -> None:
     widest = pa.table({f"c{n}": pa.array([1], pa.int8()) for n in range(10_000)})
     body = written(widest)

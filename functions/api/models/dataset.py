@@ -33,7 +33,7 @@ class Dataset(BaseModel):
     schema_uri: str | None = Field(None, alias="schema")
     # Without one, the catalogue says which there are.
     schema_ref: SchemaReference | None = Field(None, alias="schemaRef")
-    data_source_id: int | None = Field(None, alias="dataSourceId")
+    data_source_id: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = Field(None, alias="dataSourceId")
 
     def fields(self) -> dict[str, Any]:
         """Return the fields as they are written on the wire, those without a value left out."""

@@ -10,6 +10,7 @@ import orjson
 
 from api.models.dataset import Patch
 from tessera.domain.errors import InvalidRequestError
+from tessera.gateway import MAX_NESTING, nests_deeper
 
 # Each `copy` can double a document, so a hundred of them would not fit into any memory.
 _MAX_DOCUMENT_BYTES = 256_000
@@ -29,6 +30,8 @@ def apply(patch: Patch, document: dict[str, Any], read_only: frozenset[str]) -> 
             document = jsonpatch.apply_patch(document, [single])
         except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError, KeyError) as error:
             raise InvalidRequestError(f"operation {number} ({operation.op} {operation.path}): {error}") from None
+        if nests_deeper(document, MAX_NESTING):
+            raise InvalidRequestError(f"operation {number} nests the document deeper than {MAX_NESTING} levels")
         if len(orjson.dumps(document)) > _MAX_DOCUMENT_BYTES:
             raise InvalidRequestError(f"operation {number} makes the document too large")
     return document

@@ -158,8 +158,11 @@ class Configuration:
         )
 
     def with_namespace(self, namespace: Namespace) -> Self:
-        """Return this configuration with a custom namespace added or replaced."""
-        return replace(self, custom_namespaces={**self.custom_namespaces, namespace.code.lower(): namespace})
+        """Return this configuration with a custom namespace added or replaced.
+
+        Raises InvalidRequestError when there is no room for what is said of it.
+        """
+        return self._grown(custom_namespaces={**self.custom_namespaces, namespace.code.lower(): namespace})
 
     def default_policy(self, schema_class: str) -> MergePolicy | None:
         """Return the default merge policy of a schema class, if there is one."""
@@ -194,10 +197,13 @@ class Configuration:
         return replace(self, policies={**self.policies, policy.id: policy})
 
     def with_attribute(self, name: str, expression: str, rule: Rule) -> Self:
-        """Return this configuration with a computed attribute published, which is not ready yet."""
+        """Return this configuration with a computed attribute published, which is not ready yet.
+
+        Raises InvalidRequestError when there is no room for its expression.
+        """
         number = self.last_attribute + 1
         attribute = ComputedAttribute(number, name, expression, rule)
-        return replace(self, attributes={**self.attributes, name: attribute}, last_attribute=number)
+        return self._grown(attributes={**self.attributes, name: attribute}, last_attribute=number)
 
     def with_ready_attribute(self, name: str) -> Self:
         """Return this configuration with a published attribute being ready, if it is still there."""
@@ -225,8 +231,26 @@ class Configuration:
             )
         return self if len(custom) == len(self.custom_namespaces) else replace(self, custom_namespaces=custom)
 
+    def _grown(self, **changes: Any) -> Self:
+        """Return this configuration with what a caller adds to it, if there is room for its texts."""
+        after = replace(self, **changes)
+        if self._text_bytes < after._text_bytes > MAX_TEXT_BYTES:
+            raise InvalidRequestError(
+                f"names and descriptions of identity namespaces and expressions of computed attributes may have "
+                f"{MAX_TEXT_BYTES:,} bytes together in a sandbox: make some shorter, or disable computed attributes"
+            )
+        return after
+
+    @property
+    def _text_bytes(self) -> int:
+        texts = [item.name + item.description for item in self.custom_namespaces.values()]
+        texts += [item.expression for item in self.attributes.values()]
+        return sum(len(text.encode()) for text in texts)
+
 
 MAX_CUSTOM_NAMESPACES = 500
+# A configuration is one item of 400 KB at most; what comes into it by use and by deletes needs room too.
+MAX_TEXT_BYTES = 200_000
 _STANDARD_BY_CODE = {namespace.code.lower(): namespace for namespace in STANDARD_NAMESPACES}
 
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 from tessera.domain.configuration import Configuration, DatasetKind, DatasetSettings
 from tessera.domain.dataset import SCHEMA_CLASSES
 from tessera.domain.expiry import BEGINNING_MS
-from tessera.domain.place import Place, accepted_ms
+from tessera.domain.place import Place, accepted_ms, is_of_message
 from tessera.domain.tenant import Tenant
 
 WRONG_ORGANISATION = "Message has an absent or wrong ims org in the header"
@@ -57,15 +57,23 @@ class Message:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
-        """Read a message from its queued document."""
-        return cls(
-            Tenant(*document["tenant"]),
-            document["dataset"],
-            Place(document["place"]),
-            document["header"],
-            document["body"],
-            *document["judgedBy"],
-        )
+        """Read a message from its queued document.
+
+        Raises ValueError for what is none: nothing of it may get among the messages that are processed with it.
+        """
+        match document:
+            case {
+                "tenant": [str(org_id), str(sandbox)],
+                "dataset": str(dataset_id),
+                "place": str(place),
+                "header": dict(header),
+                "body": dict(body),
+                "judgedBy": [str(schema), bool(partial_rows), bool(upsert), int(horizon_ms)],
+            } if is_of_message(place):
+                tenant = Tenant(org_id, sandbox)
+                judged_by = (schema, partial_rows, upsert, horizon_ms)
+                return cls(tenant, dataset_id, Place(place), header, body, *judged_by)
+        raise ValueError("this is no message")
 
 
 def received(sent: object, tenant: Tenant, place: Place, configuration: Configuration) -> Message:

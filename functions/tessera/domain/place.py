@@ -10,10 +10,11 @@ file would be, it says so, and the position is that of the message within the re
 
 from __future__ import annotations
 
+import re
 from typing import NewType
 
+from tessera.domain.ulid import ALPHABET, RANDOM_BITS, parts_of
 from tessera.domain.ulid import LENGTH as ID_LENGTH
-from tessera.domain.ulid import RANDOM_BITS, parts_of
 
 Place = NewType("Place", str)
 
@@ -27,6 +28,9 @@ _BATCH = slice(_TIME_DIGITS + 1, _TIME_DIGITS + 1 + ID_LENGTH)
 _FILE = slice(_BATCH.stop + 1, _BATCH.stop + 5)
 # No batch has so many files.
 _STREAMED_ALONE, _STREAMED_WITH_OTHERS = "ffff", "fffe"
+_STREAMED = re.compile(
+    rf"[0-9a-f]{{{_TIME_DIGITS}}}\.[{ALPHABET}]{{{ID_LENGTH}}}\.({_STREAMED_ALONE}|{_STREAMED_WITH_OTHERS})\.[0-9a-f]{{10}}"
+)
 # After every row there can be.
 END_OF_TIME = Place("f" * _TIME_DIGITS + ".~")
 
@@ -70,6 +74,11 @@ def batch_id_of(place: Place) -> str:
 def is_streamed(place: Place) -> bool:
     """Tell whether a row came as a message, and not in a batch."""
     return place[_FILE] in {_STREAMED_ALONE, _STREAMED_WITH_OTHERS}
+
+
+def is_of_message(text: str) -> bool:
+    """Tell whether a text is the place of a streamed message."""
+    return _STREAMED.fullmatch(text) is not None
 
 
 def transaction_id(request_id: str) -> str:

@@ -9,27 +9,30 @@ DAY_MS = 86_400_000
 _FIRST_DAY = date(1970, 1, 1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_FIRST_MS, _LAST_MS = ((end.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND for end in (datetime.min, datetime.max))
 
 
 def parse_ms(value: object) -> int:
     """Read an ISO-8601 date-time (without a zone it is UTC) or a number of milliseconds; answers milliseconds.
 
-    Raises ValueError for anything else.
+    Raises ValueError for anything else, and for what is in the year 0 or 10000 in UTC: it could not be written again.
     """
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError("not a date-time")
     if isinstance(value, int):
-        try:
-            _EPOCH + timedelta(milliseconds=value)
-        except OverflowError:
-            raise ValueError("milliseconds out of range") from None
-        return value
+        return _in_calendar(value)
     if len(value) < 10 or value[4] != "-":
         raise ValueError("not an ISO-8601 date-time")
     moment = datetime.fromisoformat(value)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return (moment - _EPOCH) // _MILLISECOND
+    return _in_calendar((moment - _EPOCH) // _MILLISECOND)
+
+
+def _in_calendar(milliseconds: int) -> int:
+    if not _FIRST_MS <= milliseconds <= _LAST_MS:
+        raise ValueError("not in the years 1 to 9999")
+    return milliseconds
 
 
 def iso_ms(milliseconds: int) -> str:

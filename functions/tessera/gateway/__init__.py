@@ -23,6 +23,7 @@ from tessera.gateway._messages import (
     JSON_PATCH,
     MAX_ANSWER_BYTES,
     MAX_BODY_BYTES,
+    MAX_NESTING,
     OCTET_STREAM,
     PARQUET,
     InletRequest,
@@ -31,6 +32,7 @@ from tessera.gateway._messages import (
     Response,
     Sandbox,
     fits,
+    nests_deeper,
     share_of_answer,
 )
 from tessera.gateway._problems import (
@@ -49,6 +51,7 @@ __all__ = [
     "MAX_ANSWER_BYTES",
     "MAX_BODY_BYTES",
     "MAX_MESSAGE_BYTES",
+    "MAX_NESTING",
     "OCTET_STREAM",
     "PARQUET",
     "ApiError",
@@ -67,6 +70,7 @@ __all__ = [
     "Sandbox",
     "entity_problem",
     "fits",
+    "nests_deeper",
     "problem",
     "share_of_answer",
 ]

@@ -106,13 +106,14 @@ def _headers(event: Mapping[str, Any]) -> dict[str, str]:
     """Fold header names to lower case. Empty values are as good as absent.
 
     Different values of one header are joined, as HTTP reads them: so no check sees a value that another did not.
+    Half of a character, which no answer could repeat, becomes a question mark.
     """
     given = event.get("multiValueHeaders") or {name: [value] for name, value in (event.get("headers") or {}).items()}
     folded: dict[str, str] = {}
     for name, values in given.items():
         lower = name.lower()
         for value in values:
-            text = value.strip()
+            text = value.encode(errors="replace").decode().strip()
             known = folded.get(lower)
             if text and text != known:
                 folded[lower] = text if known is None else f"{known}, {text}"

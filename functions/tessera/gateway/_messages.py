@@ -25,7 +25,8 @@ MAX_BODY_BYTES = 4_500_000
 MAX_ANSWER_BYTES = 5_500_000
 # The answer travels as a string within JSON: each quote and backslash takes two bytes of Lambda's 6,291,556.
 _MAX_WIRE_BYTES = 6_200_000
-_MAX_NESTING = 100
+# Levels of a body; what is made of one has as many, so that it can be written whatever is put around it.
+MAX_NESTING = 100
 _MOST_DIGITS = 18
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -116,7 +117,7 @@ class Received:
     raw_body: bytes
     request_id: str
 
-    def json(self, *, max_nesting: int = _MAX_NESTING) -> Any:
+    def json(self, *, max_nesting: int = MAX_NESTING) -> Any:
         """Parse the body; NaN, Infinity, broken text and nesting deeper than ``max_nesting`` are no JSON here.
 
         Raises MalformedJsonError.
@@ -127,7 +128,7 @@ class Received:
             raise MalformedJsonError(f"Line {error.lineno}, column {error.colno}: {error.msg}") from None
         # Only a body with that many opening brackets can nest that deep.
         brackets = self.raw_body.count(b"[") + self.raw_body.count(b"{")
-        if brackets > max_nesting and isinstance(value, dict | list) and _nests_deeper(value, max_nesting):
+        if brackets > max_nesting and nests_deeper(value, max_nesting):
             raise MalformedJsonError(f"The body is nested deeper than {max_nesting} levels.")
         return value
 
@@ -161,15 +162,14 @@ class InletRequest(Received):
     caller: str | None
 
 
-def _nests_deeper(value: Any, limit: int) -> bool:
+def nests_deeper(value: Any, limit: int) -> bool:
+    """Tell whether a JSON value has objects and arrays within each other on more than ``limit`` levels."""
     level = [value]
-    for _ in range(limit):
-        children: list[Any] = []
-        for item in level:
-            children.extend(item.values() if isinstance(item, dict) else item)
-        level = [child for child in children if isinstance(child, dict | list)]
+    for _ in range(limit + 1):
+        level = [item for item in level if isinstance(item, dict | list)]
         if not level:
             return False
+        level = [child for item in level for child in (item.values() if isinstance(item, dict) else item)]
     return True
 
 

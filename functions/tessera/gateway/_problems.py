@@ -13,6 +13,8 @@ from tessera.storage.registry import LostRaceError
 
 _TYPE_BASE = "https://ns.adobe.com/aep/errors/"
 _SHOWN_DEFECTS = 5
+# An error may quote what was sent, and an answer has less room than a request.
+_MOST_CHARACTERS = 2000
 _RETRY_AFTER_MS = 500
 
 _TITLES = {
@@ -74,10 +76,10 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.message = message
+        self.message = _cut(message)
         self.title = title or _TITLES.get(status, "Error")
         self.code = code or _CODES.get(status, f"TESSERA-ERROR-{status}")
-        self.detail = detail or message
+        self.detail = _cut(detail or message)
         self.headers = dict(headers or {})
 
     def body(self, request_id: str, *, for_entities: bool = False) -> object:
@@ -319,6 +321,10 @@ _DOMAIN_ERRORS: dict[type[errors.TesseraError], tuple[int, str | None, str | Non
     errors.ConflictError: (409, None, None),
     errors.TesseraError: (400, None, None),
 }
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + "…"
 
 
 def _throttled(error: ClientError) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from tessera.domain.errors import EntityNotFoundError, InvalidRequestError, NotFoundError
 from tessera.domain.graph import Assertion, Head, LinkRules, Removal, by_hand
-from tessera.domain.identity import Identity, Xid, unusable_because
+from tessera.domain.identity import MAX_IDENTITY_LENGTH, Identity, Xid, unusable_because
 from tessera.domain.place import Place, hand_place
 from tessera.domain.tenant import Tenant
 from tessera.services.lease import Configurations
@@ -110,7 +110,12 @@ class Links:
         self._linker.restore(tenant, rules, one, other, assertion)
 
     def block(self, tenant: Tenant, identity: Identity, client_id: str) -> None:
-        """Let an identity link nobody: it is shared, such as the address of a shop's counter; repeatable."""
+        """Let an identity link nobody: it is shared, such as the address of a shop's counter; repeatable.
+
+        Raises InvalidRequestError for one that is longer than any that rows can have.
+        """
+        if len(identity.value) > MAX_IDENTITY_LENGTH:
+            raise InvalidRequestError(f"No identity is longer than {MAX_IDENTITY_LENGTH} characters")
         now_ms = self._clock_ms()
         xid = identity.xid(tenant)
         self._record(tenant, "blocked", (xid,), client_id, now_ms)

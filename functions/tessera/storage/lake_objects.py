@@ -12,7 +12,8 @@ from tessera.storage.codec import FORMAT_VERSION
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-UNUSABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\\]")
+# What no path may have: keys are listed and deleted in XML, and some of this it cannot carry.
+UNUSABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\\]")
 METADATA = {"format-version": str(FORMAT_VERSION)}
 MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 CHANGED = frozenset({"PreconditionFailed", "412"})

@@ -89,7 +89,7 @@ def checked_path(path: str) -> str:
     # Also what it becomes when decoded once more: proxies and clients differ in how often they do.
     for spelling in (path, unquote(path)):
         if UNUSABLE.search(spelling):
-            raise InvalidRequestError("a file path has no control characters and no backslashes")
+            raise InvalidRequestError("a file path has no control characters, noncharacters or backslashes")
         if any(segment in {"", ".", ".."} for segment in spelling.split("/")):
             raise InvalidRequestError("a file path is relative, without empty segments, '.' or '..'")
     return path

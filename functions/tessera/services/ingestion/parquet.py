@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -46,11 +47,14 @@ def row_groups(read: Read, size: int) -> list[RowGroup]:
 
     Raises UnreadableFileError for what is no Parquet or passes our limits.
     """
-    metadata = _open(_RangeFile(read, size)).metadata
+    file = _open(_RangeFile(read, size))
+    metadata, names = file.metadata, file.schema_arrow.names
     if metadata.num_columns > MAX_FIELDS:
         raise UnreadableFileError(f"a row may have {MAX_FIELDS} fields; the file has {metadata.num_columns} columns")
     if any(metadata.schema.column(i).path.count(".") >= MAX_DEPTH for i in range(metadata.num_columns)):
         raise UnreadableFileError(f"a column is nested deeper than {MAX_DEPTH} levels")
+    if twice := next((name for name, count in Counter(names).items() if count > 1), None):
+        raise UnreadableFileError(f"the file has the column {twice} twice")
     groups: list[RowGroup] = []
     first = 0
     for index in range(metadata.num_row_groups):
@@ -248,6 +252,7 @@ _SCALARS: tuple[tuple[Callable[[Any], bool], Convert], ...] = (
     (pa.types.is_time, _date_or_time),
     (pa.types.is_binary, _text),
     (pa.types.is_large_binary, _text),
+    (pa.types.is_binary_view, _text),
     (pa.types.is_fixed_size_binary, _text),
     (pa.types.is_duration, _no_json),
 )

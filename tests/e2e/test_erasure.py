@@ -40,7 +40,7 @@ def test_a_person_is_erased_with_proof_and_held(client: Client) -> None:
     job = settled(client, answer.json()["id"])
     assert job["status"] == "SUCCESS"
     receipt = client.http.get(f"{ERASURES}/{job['id']}/receipt").json()
-    assert receipt["swept"]["profileTable"] == {"records": 1, "events": 0}
+    assert receipt["swept"]["profileTable"] == {"records": 1, "events": 0, "eventCopies": 0}
     assert (receipt["proof"]["identities"], receipt["proof"]["found"]) == (2, 0)
     of_jobs = client.http.get(f"/data/core/ups/system/jobs/{job['id']}").json()
     assert (of_jobs["requestType"], of_jobs["status"]) == ("ERASE_PERSONS", "SUCCESS")

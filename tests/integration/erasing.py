@@ -181,4 +181,5 @@ def text_in(body: bytes) -> str:
     if body[:4] == b"\x28\xb5\x2f\xfd":
         with zstandard.ZstdDecompressor().stream_reader(body) as reader:
             return reader.read().decode()
-    return body.decode()
+    # Behind the first line of the places of a streamed batch are hashes.
+    return body.decode(errors="backslashreplace")

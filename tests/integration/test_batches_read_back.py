@@ -148,7 +148,7 @@ class TestTables:
         assert parts["metrics"]["partitionCount"] > 5 > whole["metrics"]["partitionCount"]
         for name in ("inputRecordCount", "outputRecordCount", "failedRecordCount"):
             assert parts["metrics"][name] == whole["metrics"][name] > 1
-        assert stored().keys() == before.keys()
+        assert {key for key in stored() if " C#" not in key} == before.keys()
         assert sorted(map(str, client.rejected(parts["id"]))) == sorted(map(str, client.rejected(whole["id"])))
         # A header that cannot be used fails the batch also where the file is looked into before.
         refused = client.ingest({"a.csv": b",\n" + b"1,2\n" * 200}, form="csv")

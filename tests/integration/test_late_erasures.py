@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tessera.domain.identity import Identity
 from tessera.domain.place import batch_prefix, hand_place
-from tessera.services import event_removal, event_writer, linking, survivors
+from tessera.services import event_removal, event_streams, linking, survivors
 from tessera.services.profile_writer import ProfileWriter
 from tessera.services.reclaiming import Reclaimer
 from tessera.storage import aws
@@ -34,7 +34,7 @@ COUNTED = pytest.mark.parametrize("counted", [True, False])
 
 @pytest.fixture(autouse=True)
 def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (event_removal, event_writer, linking, survivors):
+    for module in (event_removal, event_streams, linking, survivors):
         monkeypatch.setattr(module.time, "sleep", lambda _: None)
 
 

@@ -659,7 +659,7 @@ class TestOverHttp:
         delete.sweep(state, None)
         receipt = documented(system_jobs.handler, "GET", path).json()
         assert (receipt["jobId"], receipt["target"]) == (job, {"identities": 3})
-        deleted = {"records": 2, "events": 5, "streamsDeleted": 1}
+        deleted = {"records": 2, "events": 5, "eventCopies": 0, "streamsDeleted": 1}
         assert receipt["swept"] == [{"store": "profile table", "deleted": deleted}]
         look = receipt["rescan"]
         assert (look["identitiesLookedAt"], look["found"], look["rounds"]) == (3, 0, 2)

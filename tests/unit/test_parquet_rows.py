@@ -80,6 +80,17 @@ def test_a_row_group_too_large_to_hold_is_read_in_pieces(monkeypatch: pytest.Mon
     assert [row["t"] for _, row in read(written(table))] == [f"text {n}" for n in range(5_000)]
 
 
+def test_a_dictionary_of_one_large_value_does_not_fill_the_memory() -> None:
+    text = "x" * 1_000_000
+    body = written(pa.table({"a": pa.array([text] * 1000).dictionary_encode()}))
+    assert len(body) < 100_000
+    most = 0
+    for _, row in parquet.rows(reader(body), len(body), 0):
+        assert len(row["a"]) == len(text)
+        most = max(most, pa.total_allocated_bytes())
+    assert most < 500_000_000
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 def test_a_number_that_json_does_not_have_costs_its_own_row(bad: float) -> None:
     table = pa.table({"n": [1.0, bad, None, 3.0], "inner": [{"x": 1.0}, {"x": 2.0}, {"x": bad}, {"x": None}]})

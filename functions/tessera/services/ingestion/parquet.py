@@ -29,6 +29,8 @@ _MAX_IN_MEMORY = 64_000_000
 _READ_AT_ONCE = 1_000_000
 _BATCH_BYTES = 8_000_000
 _BATCH_ROWS = 4096
+# And these at the most, if every row has the largest value that there can be.
+_UNPACKED_BYTES = 128_000_000
 
 Convert = Callable[[Any], Any]
 
@@ -79,8 +81,7 @@ def rows(read: Read, size: int, index: int, columns: list[str] | None = None) ->
     group = file.metadata.row_group(index)
     if columns is None:
         _preload(source, group)
-    average = max(1, group.total_byte_size // max(1, group.num_rows))
-    batch_rows = max(16, min(_BATCH_ROWS, _BATCH_BYTES // average))
+    batch_rows = _rows_at_once(group)
     number = 0
     try:
         for batch in file.iter_batches(batch_size=batch_rows, row_groups=[index], columns=columns, use_threads=False):
@@ -102,6 +103,18 @@ def column(read: Read, size: int, name: str) -> Iterator[Any]:
     if name in file.schema_arrow.names:
         for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=[name], use_threads=False):
             yield from batch.column(0).to_pylist()
+
+
+def _rows_at_once(group: pq.RowGroupMetaData) -> int:
+    """Tell how many rows of a group are read at a time.
+
+    A dictionary has each value once, however many rows have it; so a few bytes a row on average say nothing of a row
+    that has the largest of each.
+    """
+    average: int = group.total_byte_size // max(1, group.num_rows)
+    chunks = [group.column(i) for i in range(group.num_columns)]
+    largest: int = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.has_dictionary_page)
+    return max(16, min(_BATCH_ROWS, _BATCH_BYTES // max(1, average), _UNPACKED_BYTES // max(1, largest)))
 
 
 def _rows_of(batch: pa.RecordBatch) -> Iterator[Any]:

@@ -53,7 +53,7 @@ openapi: setup ## Write docs/openapi.json anew from the routes
 	@$(BIN)/python -m ops.openapi
 
 test: check ## Everything that a change must pass
-	@$(BIN)/pytest --numprocesses auto
+	@$(BIN)/pytest --numprocesses auto --maxprocesses 4
 
 bench: setup ## Measure the budgets of the design
 	@$(BIN)/python -m bench

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from botocore.exceptions import ClientError
 
 from tessera.storage.codec import FORMAT_VERSION
@@ -22,6 +23,16 @@ CHANGED = frozenset({"PreconditionFailed", "412"})
 def code_of(error: ClientError) -> str:
     """Name the error that storage answered."""
     return error.response["Error"]["Code"]
+
+
+def read_json(client: S3Client, bucket: str, key: str) -> Any | None:
+    """Read a JSON document, ``None`` when there is no such object."""
+    try:
+        return orjson.loads(client.get_object(Bucket=bucket, Key=key)["Body"].read())
+    except ClientError as error:
+        if code_of(error) in MISSING:
+            return None
+        raise
 
 
 def delete_versions(client: S3Client, bucket: str, prefix: str) -> int:

@@ -15,12 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from botocore.exceptions import ClientError
 
 from tessera.domain.identity import Xid
 from tessera.domain.tenant import Tenant
 from tessera.storage.codec import FORMAT_VERSION
-from tessera.storage.lake_objects import METADATA, MISSING, code_of
+from tessera.storage.lake_objects import METADATA, read_json
 from tessera.storage.row_objects import RowObject
 
 if TYPE_CHECKING:
@@ -97,12 +96,7 @@ class LookLake:
         return found
 
     def _read(self, key: str) -> Any | None:
-        try:
-            return orjson.loads(self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read())
-        except ClientError as error:
-            if code_of(error) in MISSING:
-                return None
-            raise
+        return read_json(self._client, self.bucket, key)
 
 
 def _look(tenant: Tenant, job_id: str, number: int) -> str:

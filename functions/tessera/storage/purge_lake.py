@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 
 from tessera.domain.tenant import Tenant
 from tessera.storage.codec import FORMAT_VERSION
-from tessera.storage.lake_objects import CHANGED, METADATA, MISSING, code_of
+from tessera.storage.lake_objects import CHANGED, METADATA, code_of, read_json
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -86,12 +86,7 @@ class PurgeLake:
                 raise
 
     def _read(self, key: str) -> Any | None:
-        try:
-            return orjson.loads(self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read())
-        except ClientError as error:
-            if code_of(error) in MISSING:
-                return None
-            raise
+        return read_json(self._client, self.bucket, key)
 
 
 def _job(tenant: Tenant, job_id: str) -> str:
